@@ -1,0 +1,220 @@
+"""params.yaml and the profile of a scale, validated as one before any work.
+
+Budgets are written in the paper's optimiser steps at every scale; a profile's `steps_per_paper_step` says how many
+steps of its own stand for one of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cola_world.models.system import SystemConfig
+from cola_world.models.vae import VAEConfig
+
+Scale = Literal["smoke", "cpu", "gpu", "paper"]
+PaperSteps = Annotated[int, Field(ge=1)]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Corpus(Strict):
+    """Where a corpus comes from; `group` is its role in the paper's mixture, `general` being pre-training only."""
+
+    group: Literal["general", "oxe", "agibot", "human", "out_of_distribution"]
+    environment: str
+    stride: int = Field(1, ge=1, description="saved frames between two frames of a clip")
+    hide_actions: bool = False
+
+
+class Run(Strict):
+    """A row of the runs table. `parents` are runs or run@step whose parts it starts from; a later one wins."""
+
+    phase: Literal["pretrain", "lam", "wm", "warmup", "e2e", "finetune"]
+    parents: list[str] = []
+    steps: PaperSteps
+    snapshots: list[PaperSteps] = []
+
+    @model_validator(mode="after")
+    def snapshots_within_budget(self) -> Run:
+        for snapshot in self.snapshots:
+            if snapshot > self.steps:
+                raise ValueError(f"snapshots: {snapshot} is past the budget; the latest possible one is {self.steps}")
+        return self
+
+
+class Params(Strict):
+    """params.yaml: the dials that a person turns."""
+
+    scale: Scale
+    warmup_steps: PaperSteps
+    warmup_sweep: list[PaperSteps]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    corpora: dict[str, Corpus]
+    mixture: dict[str, Annotated[float, Field(ge=0)]]
+    runs: dict[str, Run]
+
+    @model_validator(mode="after")
+    def forks_exist(self) -> Params:
+        budget = self.runs["warmup"].steps
+        for steps in self.warmup_sweep:
+            if steps > budget:
+                raise ValueError(f"warmup_sweep: {steps} is past the warm-up's budget; the latest possible one is {budget}")
+        for field in ("warmup_sweep", "seeds"):
+            values = getattr(self, field)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{field}: {values} names one twice; right would be {sorted(set(values))}")
+        return self
+
+    @model_validator(mode="after")
+    def parents_exist(self) -> Params:
+        for name, run in self.runs.items():
+            for parent in run.parents:
+                check_parent(name, parent, self.runs)
+        return self
+
+    @model_validator(mode="after")
+    def groups_exist(self) -> Params:
+        roles = get_args(Corpus.model_fields["group"].annotation)
+        for group in self.mixture:
+            if group not in roles:
+                raise ValueError(f"mixture: {group!r} is no group of corpora; nearest is {nearest(group, roles)!r}")
+        if not sum(self.mixture.values()) > 0:
+            raise ValueError("mixture: all weights are 0; at least one must be positive")
+        return self
+
+
+def check_parent(name: str, parent: str, runs: dict[str, Run]) -> None:
+    run, _, step = parent.partition("@")
+    if run not in runs:
+        raise ValueError(f"runs.{name}.parents: {run!r} is no run; nearest is {nearest(run, list(runs))!r}")
+    if step in ("", "warmup_steps"):
+        return
+    known = [str(s) for s in (*runs[run].snapshots, runs[run].steps)]
+    if step not in known:
+        raise ValueError(f"runs.{name}.parents: {parent!r} is no snapshot of {run}; it has {', '.join(known)}")
+
+
+class Simulation(Strict):
+    """How much stand-in video to render; sizes in pixels, lengths in frames."""
+
+    episodes: int = Field(ge=2)
+    frames: int = Field(ge=8)
+    size: int = Field(ge=16)
+    fps: int = Field(10, ge=1)
+    seed: int = 0
+
+
+class Clips(Strict):
+    """The clip cache: side of cached frames, side of the crop, number of crop views, frames of a clip."""
+
+    size: int = Field(ge=8)
+    crop: int = Field(ge=8)
+    views: int = Field(ge=1)
+    num_frames: int = Field(8, ge=2)
+    heldout_clips: int = Field(256, ge=2)
+
+    @model_validator(mode="after")
+    def crop_fits(self) -> Clips:
+        if self.crop > self.size:
+            raise ValueError(f"crop: {self.crop} is larger than the frame; at most {self.size} is possible")
+        return self
+
+
+class VAEProfile(Strict):
+    model: VAEConfig
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+
+
+class TrainingProfile(Strict):
+    """Batch and learning rate; the rise is in paper steps (paper B.3: 128, 7.5e-5, 2000)."""
+
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    rise: PaperSteps = 2000
+
+
+class Profile(Strict):
+    """stages/profiles/<scale>.yaml: the numbers of one machine size."""
+
+    steps_per_paper_step: float = Field(gt=0, le=1)
+    log_every: PaperSteps
+    workers: int = Field(ge=1)
+    simulate: Simulation
+    clips: Clips
+    vae: VAEProfile
+    system: SystemConfig
+    training: TrainingProfile
+    pretraining: TrainingProfile
+
+    @model_validator(mode="after")
+    def sizes_agree(self) -> Profile:
+        for part in ("idm", "fdm"):
+            size = getattr(self.system, part).image_size
+            if size != self.clips.crop:
+                raise ValueError(f"system.{part}.image_size: {size} differs from clips.crop; right would be {self.clips.crop}")
+        if self.simulate.frames < self.clips.num_frames:
+            raise ValueError(f"simulate.frames: {self.simulate.frames} is shorter than a clip; at least {self.clips.num_frames}")
+        return self
+
+
+def load(root: Path) -> tuple[Params, Profile]:
+    """Read and check both files below `root`; ValueError with one line a fault: file, key, value, nearest right one."""
+    params = parse(Params, root / "params.yaml")
+    return params, parse(Profile, root / "stages" / "profiles" / f"{params.scale}.yaml")
+
+
+def parse(model: type[Model], path: Path) -> Model:
+    values = yaml.safe_load(path.read_text())
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValueError("\n".join(f"{path.name}: {explain(model, fault)}" for fault in error.errors())) from None
+
+
+def explain(model: type[BaseModel], fault: dict[str, Any]) -> str:
+    """One line for a pydantic fault."""
+    key, value, context = ".".join(map(str, fault["loc"])), fault["input"], fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            known = fields_at(model, fault["loc"][:-1])
+            return f"{key}: unknown key (value {value!r}); nearest is {nearest(fault['loc'][-1], known)!r}"
+        case "missing":
+            return f"{key}: missing; it has no default"
+        case "literal_error":
+            return f"{key}: {value!r} is not one of {context['expected']}"
+        case "greater_than_equal" | "less_than_equal":
+            return f"{key}: {value!r} is out of range; nearest right one is {context.get('ge', context.get('le'))}"
+        case "greater_than":
+            return f"{key}: {value!r} is out of range; it must be greater than {context['gt']}"
+        case "value_error":
+            return f"{key}.{context['error']}" if key else str(context["error"])
+        case "float_type" if isinstance(value, str):
+            return f"{key}: {value!r} is text, not a number; YAML wants a dot, as in 1.0e-4"
+        case _:
+            return f"{key}: {value!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def fields_at(model: Any, loc: tuple) -> list[str]:
+    """Field names of the model that `loc` leads to."""
+    for part in loc:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[part].annotation
+        else:
+            model = next((a for a in get_args(model) if isinstance(a, type) and issubclass(a, BaseModel)), model)
+    if get_args(model):
+        model = next((a for a in get_args(model) if isinstance(a, type) and issubclass(a, BaseModel)), model)
+    return list(getattr(model, "model_fields", {}))
+
+
+def nearest(word: Any, known: list[str] | tuple[str, ...]) -> str:
+    return max(known, key=lambda name: difflib.SequenceMatcher(None, str(word), name).ratio(), default="")

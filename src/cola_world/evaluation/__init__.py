@@ -1,0 +1,1 @@
+"""What the paper measures, one file a protocol."""

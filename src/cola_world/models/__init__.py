@@ -1,0 +1,1 @@
+"""One file for one box of the paper's Figure 1."""

@@ -1,0 +1,65 @@
+"""Action AdaLN: latent actions into scale, shift and gate of every world model block (paper 3.3 and B.2).
+
+Shape letters: B clips, A actions, Z values of an action, T frames (= A + 1), D width of the world model, W own width.
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from cola_world.models.layers import MLP, Attention, initialise_linear, sincos_1d
+
+
+class ActionAdaLNConfig(BaseModel):
+    """Paper B.2: 6 self-attention blocks and an MLP, about 74 M parameters at width 1152."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    depth: int
+    heads: int
+    width: int | None = None
+    mlp_ratio: float = 2.0
+    gain: float = 1.0
+
+
+class ActionBlock(nn.Module):
+    """Pre-norm causal self-attention over the actions of a clip, then an MLP."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        # not in paper: because a later action must not change an earlier frame, attention is causal.
+        self.attn = Attention(width, heads, causal=True)
+        self.mlp = MLP(width, int(width * mlp_ratio))
+
+    def forward(self, x_BAW: Tensor) -> Tensor:
+        x_BAW = x_BAW + self.attn(self.norm1(x_BAW))
+        return x_BAW + self.mlp(self.norm2(x_BAW))
+
+
+class ActionAdaLN(nn.Module):
+    """One modulation for all world model blocks; frame 0, which no action leads to, gets none."""
+
+    def __init__(self, config: ActionAdaLNConfig, action_size: int, model_width: int):
+        super().__init__()
+        self.config, self.model_width = config, model_width
+        width = config.width or model_width
+        self.embed = nn.Sequential(nn.Linear(action_size, width), nn.SiLU(), nn.Linear(width, width))
+        self.blocks = nn.ModuleList(ActionBlock(width, config.heads, config.mlp_ratio) for _ in range(config.depth))
+        self.out = nn.Sequential(nn.Linear(width, model_width), nn.SiLU(), nn.Linear(model_width, 6 * model_width))
+        self.apply(initialise_linear)
+        for block in self.blocks:
+            # Zero output projections make the blocks start as the identity (paper B.2); zeroing whole blocks
+            # would leave their weights without a gradient for ever.
+            nn.init.zeros_(block.attn.proj.weight)
+            nn.init.zeros_(block.mlp.fc2.weight)
+
+    def forward(self, z_BAZ: Tensor) -> Tensor:
+        """z: latent actions [B, A, Z], zero where dropped for guidance -> modulation [B, A + 1, 6, D]."""
+        # not in paper: because quantised actions are about 1/32 in size, a gain sets how loud they enter.
+        x_BAW = self.embed(self.config.gain * z_BAZ)
+        x_BAW = x_BAW + sincos_1d(x_BAW.shape[-1], torch.arange(x_BAW.shape[1])).to(x_BAW)
+        for block in self.blocks:
+            x_BAW = block(x_BAW)
+        modulation_BA6D = self.out(x_BAW).unflatten(-1, (6, self.model_width))
+        return F.pad(modulation_BA6D, (0, 0, 0, 0, 1, 0))

@@ -1,0 +1,65 @@
+"""Rectified flow in OpenSora's convention: x_t = (1 - t) x0 + t eps, target velocity x0 - eps (Liu et al., 2022).
+
+Shape letters: B clips, T latent frames, A actions, C channels, Y X latent pixels.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+
+class FlowConfig(BaseModel):
+    """Timestep law, context frames, guidance (paper B.2: 10 steps, guidance 4.0, drop probability 0.1)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    # not in paper: because OpenSora v1.2's configurations train with logit-normal t; uniform is its class default.
+    timesteps: Literal["uniform", "logit-normal"] = "logit-normal"
+    # not in paper: because its strength depends on resolution and length, the shift towards noise is a parameter.
+    shift: float = Field(1.0, gt=0)
+    # not in paper: because one frame is what the IDM's first action starts from, one clean frame is the context.
+    context_frames: int = Field(1, ge=0)
+    action_drop: float = Field(0.1, ge=0, le=1)
+    guidance: float = 4.0
+    sampling_steps: int = Field(10, ge=1)
+
+
+def resolution_ratio(height: int, width: int, frames: int, scale: float = 1.0) -> float:
+    """OpenSora's shift for a clip's size: sqrt(pixels / 512^2) * sqrt(latent frames); never zero, for any length."""
+    return math.sqrt(height * width / 512**2) * math.sqrt(frames) * scale
+
+
+def shift_timesteps(t: Tensor, ratio: float) -> Tensor:
+    """t in [0, 1] moved towards noise for ratio > 1: r t / (1 + (r - 1) t)."""
+    return ratio * t / (1 + (ratio - 1) * t)
+
+
+def sample_timesteps(config: FlowConfig, count: int, generator: torch.Generator) -> Tensor:
+    """One t in [0, 1] a clip, 1 being pure noise."""
+    if config.timesteps == "uniform":
+        t_B = torch.rand(count, generator=generator)
+    else:
+        t_B = torch.randn(count, generator=generator).sigmoid()
+    return shift_timesteps(t_B, config.shift)
+
+
+def noised(x0_BTCYX: Tensor, eps_BTCYX: Tensor, t_B: Tensor, context: int) -> tuple[Tensor, Tensor]:
+    """Mix in noise except on the first `context` frames -> (x_t, each frame's t [B, T])."""
+    t_BT = t_B[:, None].repeat(1, x0_BTCYX.shape[1])
+    t_BT[:, :context] = 0
+    weight = t_BT[:, :, None, None, None]
+    return (1 - weight) * x0_BTCYX + weight * eps_BTCYX, t_BT
+
+
+def flow_loss(velocity: Tensor, x0_BTCYX: Tensor, eps_BTCYX: Tensor, context: int) -> Tensor:
+    """Mean squared error against x0 - eps over the noised frames, one value a clip."""
+    error = velocity - (x0_BTCYX - eps_BTCYX)
+    return error[:, context:].square().mean(dim=(1, 2, 3, 4))
+
+
+def drop_actions(z_BAZ: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Timestep-wise guidance: each action becomes zero with `probability` (paper B.2)."""
+    keep = torch.rand(z_BAZ.shape[:2], generator=generator) >= probability
+    return z_BAZ * keep[..., None].to(z_BAZ)

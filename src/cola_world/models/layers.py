@@ -1,0 +1,105 @@
+"""Layers that more than one box of the architecture is made of.
+
+Shape letters: N any batch, L sequence, D width, H heads, K head size, P grid points.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class RotaryEmbedding(nn.Module):
+    """Rotary position embedding over interleaved pairs; `freqs` stands in the public state dict as `rope.freqs`."""
+
+    def __init__(self, head_size: int, theta: float = 10000.0):
+        super().__init__()
+        exponents = torch.arange(0, head_size, 2).float() / head_size
+        self.freqs = nn.Parameter(theta**-exponents, requires_grad=False)
+
+    def forward(self, length: int) -> tuple[Tensor, Tensor]:
+        """cos and sin of shape [length, head_size], each frequency twice in a row."""
+        angles_LK = torch.outer(torch.arange(length, device=self.freqs.device).float(), self.freqs)
+        angles_LK = angles_LK.repeat_interleave(2, dim=-1)
+        return angles_LK.cos(), angles_LK.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (x0, x1) of the last axis by its angle."""
+    turned = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
+    return (x.float() * cos + turned.float() * sin).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with a norm on queries and keys, computed in fp32 before the rotation.
+
+    `norm` is `nn.RMSNorm` in STDiT3 and `nn.LayerNorm` in the LAM.
+    """
+
+    def __init__(self, width: int, heads: int, norm: type[nn.Module] = nn.LayerNorm, causal: bool = False):
+        super().__init__()
+        assert width % heads == 0
+        self.heads, self.causal = heads, causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.q_norm = norm(width // heads, eps=1e-6)
+        self.k_norm = norm(width // heads, eps=1e-6)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        q, k, v = self.qkv(x_NLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = self.q_norm(q.float()).to(v.dtype), self.k_norm(k.float()).to(v.dtype)
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        out_NHLK = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.proj(out_NHLK.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    """Two linear layers with GELU (tanh form) between."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class SwiGLU(nn.Module):
+    """Gated MLP with three matrices of `hidden` units."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.gate = nn.Linear(width, hidden)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """AdaLN: parameter-free LayerNorm, then scale and shift (Peebles & Xie, 2023)."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+def sincos_1d(width: int, positions_P: Tensor) -> Tensor:
+    """Sine and cosine halves of `positions_P`, shape [P, width]."""
+    omega = 10000.0 ** (-torch.arange(width // 2).double() / (width // 2))
+    angles = torch.outer(positions_P.double(), omega)
+    return torch.cat((angles.sin(), angles.cos()), dim=-1).float()
+
+
+def sincos_2d(width: int, rows: int, columns: int, spacing: float = 1.0) -> Tensor:
+    """Fixed 2-D position table [rows * columns, width]; the first half of the channels tells the column."""
+    y, x = torch.meshgrid(torch.arange(rows) * spacing, torch.arange(columns) * spacing, indexing="ij")
+    return torch.cat((sincos_1d(width // 2, x.flatten()), sincos_1d(width // 2, y.flatten())), dim=-1)
+
+
+def initialise_linear(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases, as in villa-x's LAM and OpenSora's STDiT3."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+        weight = module.weight
+        nn.init.xavier_uniform_(weight.view(weight.shape[0], -1))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,55 @@
+"""VQ: the bottleneck that turns the IDM's output into code indices (van den Oord et al., 2017; paper B.1).
+
+Shape letters: B clips, A actions, M tokens of an action, Z token size, K codes.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+
+class QuantizerConfig(BaseModel):
+    """Paper B.1: one codebook of 32 entries of 32 dimensions; no resets, no EMA."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    codes: int = 32
+    token_size: int = 32
+
+
+class Quantized(NamedTuple):
+    z_BAMZ: Tensor
+    indices_BAM: Tensor
+    vq_loss: Tensor
+    commitment_loss: Tensor
+
+
+class VectorQuantizer(nn.Module):
+    """Nearest code by Euclidean distance, straight-through gradient, both losses by gradient.
+
+    One codebook is shared by all tokens. Computed in fp32 whatever the autocast type, so that nearest codes do not
+    depend on rounding.
+    """
+
+    def __init__(self, config: QuantizerConfig):
+        super().__init__()
+        self.config = config
+        # not in paper: because the published LAM of the same authors starts its codebook at U(-1/K, 1/K).
+        bound = 1 / config.codes
+        self.codebook = nn.Parameter(torch.empty(config.codes, config.token_size).uniform_(-bound, bound))
+
+    @torch.autocast("cuda", enabled=False)
+    def forward(self, z_BAMZ: Tensor) -> Quantized:
+        """z: [B, A, M, Z], any float type -> quantised z with straight-through gradient, indices, the two mean losses."""
+        z = z_BAMZ.float()
+        indices = self.nearest(z)
+        code = self.codebook[indices]
+        vq_loss = F.mse_loss(code, z.detach())
+        commitment_loss = F.mse_loss(z, code.detach())
+        return Quantized(z + (code - z).detach(), indices, vq_loss, commitment_loss)
+
+    def nearest(self, z_BAMZ: Tensor) -> Tensor:
+        distance = self.codebook.square().sum(-1) - 2 * z_BAMZ @ self.codebook.T
+        return distance.argmin(-1)

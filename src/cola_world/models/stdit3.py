@@ -1,0 +1,158 @@
+"""STDiT3: OpenSora v1.2's spatial-temporal diffusion transformer without its text path (paper B.2).
+
+Parameter names are those of the public `OpenSora-STDiT-v3` state dict.
+Shape letters: B clips, T latent frames, C channels, Y X latent pixels, S patches of a frame, D width.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from cola_world.models.layers import MLP, Attention, RotaryEmbedding, initialise_linear, modulate, sincos_2d
+
+
+class STDiT3Config(BaseModel):
+    """XL/2: depth 28, width 1152, 16 heads, patches of 2 x 2 on 4 latent channels, positions for 512 px."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    width: int
+    depth: int
+    heads: int
+    channels: int = 4
+    patch_size: int = 2
+    pixel_size: int = 256
+    reference_size: int = 512
+    fps: float = 10.0
+
+
+class ScalarEmbedder(nn.Module):
+    """256-d sinusoid of a scalar (cosine half first), then a two-layer MLP; for timesteps and frame rates."""
+
+    def __init__(self, width: int, frequencies: int = 256):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        half = frequencies // 2
+        freqs = torch.exp(-math.log(10000.0) * torch.arange(half).float() / half)
+        self.register_buffer("freqs", freqs, persistent=False)
+
+    def forward(self, value: Tensor) -> Tensor:
+        angles = value[..., None].float() * self.freqs
+        embedding = torch.cat((angles.cos(), angles.sin()), dim=-1)
+        return self.mlp(embedding.to(self.mlp[0].weight.dtype))
+
+
+class STDiT3Block(nn.Module):
+    """Attention and MLP, each modulated and gated frame by frame."""
+
+    def __init__(self, width: int, heads: int, causal: bool = False):
+        super().__init__()
+        self.attn = Attention(width, heads, norm=nn.RMSNorm, causal=causal)
+        self.mlp = MLP(width, 4 * width)
+        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+
+    def modulation(self, modulation_BT6D: Tensor) -> tuple[Tensor, ...]:
+        return (self.scale_shift_table + modulation_BT6D)[:, :, :, None].unbind(2)
+
+    def mix(self, x_BTSD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Attention within each frame, or, with `rotary`, along each patch's time line."""
+        if rotary is None:
+            return self.attn(x_BTSD.flatten(0, 1)).unflatten(0, x_BTSD.shape[:2])
+        y = self.attn(rearrange(x_BTSD, "b t s d -> (b s) t d"), rotary)
+        return rearrange(y, "(b s) t d -> b t s d", b=len(x_BTSD))
+
+    def forward(self, x_BTSD: Tensor, modulation_BT6D: Tensor, rotary: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(modulation_BT6D)
+        x_BTSD = x_BTSD + gate_1 * self.mix(modulate(x_BTSD, shift_1, scale_1), rotary)
+        return x_BTSD + gate_2 * self.mlp(modulate(x_BTSD, shift_2, scale_2))
+
+
+class FinalLayer(nn.Module):
+    """Modulated LayerNorm and a linear map to `2 * channels` values a latent pixel, of which the first half is used."""
+
+    def __init__(self, config: STDiT3Config):
+        super().__init__()
+        self.linear = nn.Linear(config.width, 2 * config.channels * config.patch_size**2)
+        self.scale_shift_table = nn.Parameter(torch.randn(2, config.width) / config.width**0.5)
+
+    def forward(self, x_BTSD: Tensor, t_BTD: Tensor) -> Tensor:
+        shift, scale = (self.scale_shift_table + t_BTD[:, :, None])[:, :, :, None].unbind(2)
+        return self.linear(modulate(x_BTSD, shift, scale))
+
+
+class PatchEmbedder(nn.Module):
+    """The public `x_embedder`: a convolution whose kernel is its stride, one patch of one frame."""
+
+    def __init__(self, config: STDiT3Config):
+        super().__init__()
+        kernel = (1, config.patch_size, config.patch_size)
+        self.proj = nn.Conv3d(config.channels, config.width, kernel, stride=kernel)
+
+    def forward(self, x_BTCYX: Tensor) -> Tensor:
+        # A kernel that is its stride is a matrix product on folded patches, far faster than conv3d on a CPU.
+        p = self.proj.kernel_size[-1]
+        patches = rearrange(x_BTCYX, "b t c (y p) (x q) -> b t (y x) (c p q)", p=p, q=p)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class STDiT3(nn.Module):
+    """Velocity of noised latent frames, given each frame's timestep and the actions' modulation.
+
+    The public model picks, frame by frame, between two modulations (noised and clean frames); here every frame has
+    its own timestep, which gives the same numbers at half the work. Causal time attention is the paper's addition (B.2).
+    """
+
+    def __init__(self, config: STDiT3Config):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.x_embedder = PatchEmbedder(config)
+        self.t_embedder, self.fps_embedder = ScalarEmbedder(width), ScalarEmbedder(width)
+        self.t_block = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.rope = RotaryEmbedding(width // config.heads)
+        self.spatial_blocks = nn.ModuleList(STDiT3Block(width, config.heads) for _ in range(config.depth))
+        self.temporal_blocks = nn.ModuleList(STDiT3Block(width, config.heads, causal=True) for _ in range(config.depth))
+        self.final_layer = FinalLayer(config)
+        self.initialise()
+
+    def initialise(self) -> None:
+        self.apply(initialise_linear)
+        for embedder in (self.t_embedder, self.fps_embedder):
+            nn.init.normal_(embedder.mlp[0].weight, std=0.02)
+            nn.init.normal_(embedder.mlp[2].weight, std=0.02)
+        nn.init.zeros_(self.fps_embedder.mlp[2].weight)
+        nn.init.normal_(self.t_block[1].weight, std=0.02)
+        for block in self.temporal_blocks:
+            nn.init.zeros_(block.attn.proj.weight)
+            nn.init.zeros_(block.mlp.fc2.weight)
+
+    def set_causal(self, causal: bool) -> None:
+        """Switch the temporal mask: off for OpenSora as published, on for a world model (paper B.2)."""
+        for block in self.temporal_blocks:
+            block.attn.causal = causal
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """2-D table scaled so that positions mean the same at every resolution."""
+        scale = self.config.pixel_size / self.config.reference_size
+        base = round(math.sqrt(rows * columns))
+        return sincos_2d(self.config.width, rows, columns, spacing=base / rows / scale)
+
+    def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None) -> Tensor:
+        """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32."""
+        rows, columns = (size // self.config.patch_size for size in x_BTCYX.shape[-2:])
+        x_BTSD = self.x_embedder(x_BTCYX) + self.positions(rows, columns).to(x_BTCYX)
+        t_BTD = self.t_embedder(t_BT) + self.fps_embedder(t_BT.new_full((1, 1), self.config.fps))
+        modulation = self.t_block(t_BTD).unflatten(-1, (6, self.config.width))
+        if action_BT6D is not None:
+            modulation = modulation + action_BT6D
+        rotary = self.rope(x_BTSD.shape[1])
+        for spatial, temporal in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
+            x_BTSD = spatial(x_BTSD, modulation)
+            x_BTSD = temporal(x_BTSD, modulation, rotary)
+        out = self.final_layer(x_BTSD, t_BTD).float()
+        p = self.config.patch_size
+        out = rearrange(out, "b t (y x) (p q c) -> b t c (y p) (x q)", y=rows, p=p, q=p)
+        return out[:, :, : self.config.channels]

@@ -1,0 +1,48 @@
+"""World model: STDiT3 driven by latent actions through action AdaLN, its flow loss and its sampler (paper 3.3, B.2).
+
+Shape letters: B clips, T latent frames, A actions (= T - 1), Z values of an action, C channels, Y X latent pixels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from cola_world.models.action_adaln import ActionAdaLN
+from cola_world.models.flow import FlowConfig, drop_actions, flow_loss, noised, sample_timesteps, shift_timesteps
+from cola_world.models.stdit3 import STDiT3
+
+
+class WorldModel(nn.Module):
+    """p(o_{t+1} | o_t, z_t) in the VAE's latent space."""
+
+    def __init__(self, stdit3: STDiT3, action_adaln: ActionAdaLN, flow: FlowConfig):
+        super().__init__()
+        self.stdit3, self.action_adaln, self.flow = stdit3, action_adaln, flow
+
+    def loss(
+        self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, generator: torch.Generator, drop: bool = True
+    ) -> Tensor:
+        """Flow loss of each clip [B]. `z_BAZ` None: video only, as in pre-training. Random numbers from `generator`."""
+        t_B = sample_timesteps(self.flow, len(x0_BTCYX), generator).to(x0_BTCYX)
+        eps = torch.randn(x0_BTCYX.shape, generator=generator).to(x0_BTCYX)
+        x_t, t_BT = noised(x0_BTCYX, eps, t_B, self.flow.context_frames)
+        if z_BAZ is not None and drop:
+            z_BAZ = drop_actions(z_BAZ, self.flow.action_drop, generator)
+        modulation = None if z_BAZ is None else self.action_adaln(z_BAZ)
+        velocity = self.stdit3(x_t, 1000 * t_BT, modulation)
+        return flow_loss(velocity, x0_BTCYX, eps, self.flow.context_frames)
+
+    @torch.no_grad()
+    def sample(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
+        """Imagine A + 1 frames from K clean ones and A actions: Euler steps with guidance -> latents [B, A + 1, C, Y, X]."""
+        frames, context = z_BAZ.shape[1] + 1, context_BKCYX.shape[1]
+        x = torch.randn(len(z_BAZ), frames, *context_BKCYX.shape[2:], generator=generator).to(context_BKCYX)
+        x[:, :context] = context_BKCYX
+        modulation = torch.cat((self.action_adaln(z_BAZ), self.action_adaln(torch.zeros_like(z_BAZ))))
+        times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.flow.shift)
+        for now, after in zip(times[:-1], times[1:], strict=True):
+            t_BT = x.new_full(x.shape[:2], 1000 * float(now))
+            t_BT[:, :context] = 0
+            with_action, without = self.stdit3(x.repeat(2, 1, 1, 1, 1), t_BT.repeat(2, 1), modulation).chunk(2)
+            velocity = without + self.flow.guidance * (with_action - without)
+            x[:, context:] += (velocity * (now - after))[:, context:]
+        return x

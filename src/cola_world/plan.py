@@ -1,0 +1,187 @@
+"""Resolves params.yaml and a profile into one small file for each step of the graph.
+
+A step depends on its own file only, so that turning a dial reruns just what the dial changes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from cola_world.config import Params, Profile, Run
+from cola_world.models.system import SystemConfig
+from cola_world.training.batches import BatchConfig
+from cola_world.training.loop import TrainingConfig
+
+# not in paper: because all of its runs start from one public OpenSora checkpoint, its stand-in has one seed as well.
+SHARED_SEED = 0
+
+
+class Parent(BaseModel):
+    """A snapshot that a run starts from; `shared`: one for all seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    run: str
+    step: int
+    shared: bool
+
+    def path(self, root: Path, seed: int) -> Path:
+        seed = SHARED_SEED if self.shared else seed
+        return root / self.run / "snapshots" / str(self.step) / f"seed{seed}.safetensors"
+
+
+class RunPlan(BaseModel):
+    """Everything that a training run is made of but its seed. Steps are the paper's unless named `optimiser`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    run: str
+    phase: str
+    scale: str
+    seeds: list[int]
+    parents: list[Parent]
+    start_step: int
+    steps: int
+    snapshots: list[int]
+    log_every: int
+    steps_per_paper_step: float
+    workers: int
+    batches: BatchConfig
+    system: SystemConfig
+    training: TrainingConfig
+
+    def optimiser(self, paper_steps: int) -> int:
+        """Paper steps to optimiser steps, at least one."""
+        return max(1, round(paper_steps * self.steps_per_paper_step)) if paper_steps else 0
+
+
+def resolve(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
+    """File stem below runs/plan -> content."""
+    files = data_plans(params, profile)
+    for name in all_runs(params):
+        files[name] = run_plan(name, params, profile).model_dump()
+    files["report"] = report_plan(params, profile)
+    return files
+
+
+def all_runs(params: Params) -> dict[str, Run]:
+    """The runs table with one e2e run for each point of `warmup_sweep`, like `e2e` but for its fork."""
+    forks = {
+        f"e2e_from_{steps}": params.runs["e2e"].model_copy(update={"parents": ["pretrain", f"warmup@{steps}"]})
+        for steps in params.warmup_sweep
+    }
+    return params.runs | forks
+
+
+def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
+    row = all_runs(params)[name]
+    parents = [resolve_parent(parent, params) for parent in row.parents]
+    steps, snapshots = budget(name, row, params)
+    return RunPlan(
+        run=name,
+        phase=row.phase,
+        scale=params.scale,
+        seeds=[SHARED_SEED] if row.phase == "pretrain" else params.seeds,
+        parents=parents,
+        start_step=max((parent.step for parent in parents if parent.run == "warmup"), default=0),
+        steps=steps,
+        snapshots=snapshots,
+        log_every=profile.log_every,
+        steps_per_paper_step=profile.steps_per_paper_step,
+        workers=profile.workers,
+        batches=batch_config(row, params, profile),
+        system=profile.system,
+        training=training_config(row, profile),
+    )
+
+
+def budget(name: str, row: Run, params: Params) -> tuple[int, list[int]]:
+    """Steps and snapshots; the warm-up keeps one at each point that something may fork from."""
+    if name != "warmup":
+        return row.steps, sorted({*row.snapshots, row.steps})
+    steps = max(row.steps, params.warmup_steps)
+    return steps, sorted({*row.snapshots, *params.warmup_sweep, params.warmup_steps, steps})
+
+
+def resolve_parent(parent: str, params: Params) -> Parent:
+    run, _, step = parent.partition("@")
+    row = params.runs[run]
+    steps = {"": row.steps, "warmup_steps": params.warmup_steps}.get(step) or int(step)
+    return Parent(run=run, step=steps, shared=row.phase == "pretrain")
+
+
+def training_config(row: Run, profile: Profile) -> TrainingConfig:
+    chosen = profile.pretraining if row.phase == "pretrain" else profile.training
+    rise = max(1, round(chosen.rise * profile.steps_per_paper_step))
+    return TrainingConfig(batch_size=chosen.batch_size, learning_rate=chosen.learning_rate, rise=rise)
+
+
+def corpus_weights(params: Params) -> dict[str, float]:
+    """Weight of each corpus of the mixture; a group's share is split evenly over its corpora.
+
+    The share of a group without a corpus goes to the others in proportion.
+    """
+    groups = {group: [n for n, c in params.corpora.items() if c.group == group] for group in params.mixture}
+    total = sum(weight for group, weight in params.mixture.items() if groups[group])
+    return {name: params.mixture[group] / total / len(names) for group, names in groups.items() for name in names}
+
+
+def absent_groups(params: Params) -> list[str]:
+    present = {corpus.group for corpus in params.corpora.values()}
+    return [group for group, weight in params.mixture.items() if weight and group not in present]
+
+
+def batch_config(row: Run, params: Params, profile: Profile) -> BatchConfig:
+    weights = corpus_weights(params)
+    if row.phase == "pretrain":
+        weights = pretraining_weights(params, weights)
+    return BatchConfig(
+        num_frames=profile.clips.num_frames, weights=weights, heldout_clips=profile.clips.heldout_clips
+    )
+
+
+def pretraining_weights(params: Params, mixture: dict[str, float]) -> dict[str, float]:
+    """Half general video, half the mixture.
+
+    not in paper: because OpenSora's own pre-training video contains robots and hands at work, and a prior that knows
+    nothing of them would be a different question.
+    """
+    general = [name for name, corpus in params.corpora.items() if corpus.group == "general"]
+    shares = {name: 0.5 / len(general) for name in general}
+    rest = 1 - sum(shares.values())
+    return shares | {name: rest * weight for name, weight in mixture.items()}
+
+
+def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
+    simulate = profile.simulate.model_dump()
+    files: dict[str, dict[str, Any]] = {
+        f"simulate/{name}": {"corpus": name, **corpus.model_dump(), **simulate, "workers": profile.workers}
+        for name, corpus in params.corpora.items()
+    }
+    clips = profile.clips
+    files["manifest"] = {"corpora": {name: c.model_dump() for name, c in params.corpora.items()}}
+    files["clips"] = {"size": clips.size, "num_frames": clips.num_frames}
+    files["vae"] = {**profile.vae.model_dump(), "crop": clips.crop, "views": clips.views}
+    files["latents"] = {"crop": clips.crop, "views": clips.views, "workers": profile.workers}
+    return files
+
+
+def report_plan(params: Params, profile: Profile) -> dict[str, Any]:
+    notes = [f"no corpus of the group {group!r} at this scale: its share goes to the others" for group in absent_groups(params)]
+    return {
+        "scale": params.scale,
+        "seeds": params.seeds,
+        "warmup_steps": params.warmup_steps,
+        "warmup_sweep": params.warmup_sweep,
+        "steps_per_paper_step": profile.steps_per_paper_step,
+        "data": corpus_weights(params),
+        "notes": notes,
+    }
+
+
+def write(files: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Each plan as JSON with sorted keys, so that an unchanged plan is an unchanged file."""
+    for stem, content in files.items():
+        path = folder / f"{stem}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

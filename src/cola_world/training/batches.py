@@ -1,0 +1,83 @@
+"""Clips and their cached VAE latents as training batches, each a pure function of (seed, step).
+
+A random crop is drawn from a fixed set of views, so that its latents can be cached too: view 0 is the centre, the others
+are offsets drawn once. Without crop every clip is seen through view 0.
+Shape letters: B clips, T frames, Y X pixels, C channels, V views.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from cola_world.data.clips import ClipCache, ClipSampler
+from cola_world.training.phases import Batch
+
+
+class BatchConfig(BaseModel):
+    """What a clip is, and the share of each corpus."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    num_frames: int = Field(8, ge=2)
+    weights: dict[str, float]
+    heldout_clips: int = Field(256, ge=1)
+
+
+class Views:
+    """Crop offsets (row, column) of each view within a cached frame, and the crop's side in pixels."""
+
+    def __init__(self, frame_size: int, crop: int, count: int, seed: int = 0):
+        if crop > frame_size:
+            raise ValueError(f"crop: {crop} is larger than the cached frames; at most {frame_size} is possible")
+        margin = frame_size - crop
+        offsets = np.random.default_rng(seed).integers(0, margin + 1, size=(count, 2))
+        offsets[0] = margin // 2
+        self.offsets, self.crop = offsets, crop
+
+    def cut(self, frames: np.ndarray, indices_BT: np.ndarray, view_B: np.ndarray) -> np.ndarray:
+        """frames [F, Y, X, 3] uint8 -> crops [B, T, crop, crop, 3]."""
+        span = np.arange(self.crop)
+        rows_BY, columns_BX = (self.offsets[view_B, axis][:, None] + span for axis in (0, 1))
+        return frames[indices_BT[:, :, None, None], rows_BY[:, None, :, None], columns_BX[:, None, None, :]]
+
+
+def to_video(crops_BTYXC: np.ndarray) -> torch.Tensor:
+    """uint8 RGB -> [0, 1], channels before rows."""
+    return torch.from_numpy(crops_BTYXC).permute(0, 1, 4, 2, 3).float() / 255
+
+
+class CachedBatches:
+    """Reads pixels and latents from the memory-mapped caches."""
+
+    def __init__(self, clips: Path, latents: Path, config: BatchConfig, seed: int):
+        self.cache = ClipCache.open(clips)
+        card = json.loads((latents / "card.json").read_text())
+        self.latents_VFCyx = np.load(latents / "latents.npy", mmap_mode="r")
+        self.views = Views(self.cache.frames.shape[1], card["crop"], card["views"])
+        self.config, self.seed = config, seed
+        self.sampler = self.make_sampler("train")
+
+    def make_sampler(self, split: str) -> ClipSampler:
+        config = self.config
+        return ClipSampler(
+            self.cache, num_frames=config.num_frames, weights=config.weights, split=split, seed=self.seed
+        )
+
+    def gather(self, indices_BT: np.ndarray, view_B: np.ndarray) -> Batch:
+        video = to_video(self.views.cut(self.cache.frames, indices_BT, view_B))
+        latents = torch.from_numpy(self.latents_VFCyx[view_B[:, None], indices_BT])
+        return Batch(video, latents.float())
+
+    def at(self, step: int, size: int, crop: bool) -> Batch:
+        """The training batch of `step`."""
+        views = np.zeros(size, dtype=np.int64)
+        if crop:
+            views = np.random.default_rng((self.seed, step)).integers(len(self.views.offsets), size=size)
+        return self.gather(self.sampler.batch(step, size), views)
+
+    def heldout(self) -> Batch:
+        """The fixed held-out clips, uncropped; the same for every seed."""
+        indices = self.make_sampler("val").fixed(self.config.heldout_clips)
+        return self.gather(indices, np.zeros(len(indices), dtype=np.int64))

@@ -1,0 +1,85 @@
+"""The one training loop. It knows phases only as rows of a table."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from cola_world.models.system import System
+from cola_world.training.phases import Batch, Phase, phase_losses, select_trainable
+
+
+class TrainingConfig(BaseModel):
+    """Optimisation, equal for all phases (paper B.3: AdamW, one learning rate, linear rise over 2000 steps, losses at 1.0)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(7.5e-5, gt=0)
+    rise: int = Field(2000, ge=1, description="optimiser steps of the learning rate's linear rise")
+    vq_weight: float = 1.0
+    commitment_weight: float = 1.0
+    # not in paper: because OpenSora v1.2 trains with clip 1.0 and without weight decay.
+    clip_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def weight(self, loss: str) -> float:
+        return {"vq": self.vq_weight, "commitment": self.commitment_weight}.get(loss, 1.0)
+
+
+class BatchSource(Protocol):
+    """Batches as a pure function of the step, so that a resumed run sees what an undisturbed one would."""
+
+    def at(self, step: int, size: int, crop: bool) -> Batch: ...
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Random numbers of one optimiser step, a function of (seed, step) alone."""
+    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+class Trainer:
+    """Owns the optimiser of one phase; `step` counts from the start of the line of runs, through forks.
+
+    not in paper: because parts that a fork unfreezes have no history, they start with fresh optimiser state, while the
+    learning rate goes on where the parent's stood.
+    """
+
+    def __init__(self, system: System, phase: Phase, config: TrainingConfig, source: BatchSource, seed: int):
+        self.system, self.phase, self.config, self.source, self.seed = system, phase, config, source, seed
+        self.step = 0
+        self.parameters = select_trainable(system, phase)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+        )
+
+    def train_step(self) -> dict[str, Tensor]:
+        """One optimiser step; the unweighted losses stay on the device."""
+        batch = self.source.at(self.step, self.config.batch_size, self.phase.crop)
+        losses = phase_losses(self.system, self.phase, batch, step_generator(self.seed, self.step))
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(self.config.weight(name) * loss for name, loss in losses.items()).backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, (self.step + 1) / self.config.rise)
+        self.optimizer.step()
+        self.step += 1
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def tensors(self, optimizer: bool) -> Iterator[tuple[str, Tensor]]:
+        """Weights that this phase trains as `part.name`, and optimiser moments as `optimizer/<moment>/<name>`."""
+        for name, parameter in self.parameters.items():
+            yield name, parameter.detach()
+            if optimizer:
+                for moment, value in self.optimizer.state.get(parameter, {}).items():
+                    yield f"optimizer/{moment}/{name}", value
+
+    def load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        """Take the moments of those parameters that learn here too."""
+        for name, parameter in self.parameters.items():
+            moments = {m: tensors.get(f"optimizer/{m}/{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
+            if all(value is not None for value in moments.values()):
+                self.optimizer.state[parameter] = moments

@@ -1,0 +1,83 @@
+"""Who learns from which loss: the paper's method is this table, and the one training loop reads it (paper 3.3, B.3)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cola_world.models.quantizer import Quantized
+from cola_world.models.system import System
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`trains`: parts with gradients, all others are frozen; `losses`: what is summed; `crop`: random crop of the clip."""
+
+    trains: tuple[str, ...]
+    losses: tuple[str, ...]
+    crop: bool
+    causal: bool = True
+
+    @property
+    def uses_actions(self) -> bool:
+        return self.causal
+
+    @property
+    def learns_actions(self) -> bool:
+        return "idm" in self.trains
+
+
+LAM = ("idm", "quantizer")
+VQ_LOSSES = ("vq", "commitment")
+PHASES = {
+    # not in paper: because no public checkpoint fits a small scale, a stand-in is pre-trained on video alone.
+    "pretrain": Phase(("stdit3",), ("flow",), crop=False, causal=False),
+    "lam": Phase((*LAM, "fdm"), ("pixel", *VQ_LOSSES), crop=True),
+    "wm": Phase(("action_adaln", "stdit3"), ("flow",), crop=False),
+    "warmup": Phase((*LAM, "action_adaln"), ("flow", *VQ_LOSSES), crop=True),
+    "e2e": Phase((*LAM, "action_adaln", "stdit3"), ("flow", *VQ_LOSSES), crop=True),
+    "finetune": Phase(("action_adaln", "stdit3"), ("flow",), crop=False),
+}
+
+
+class Batch(NamedTuple):
+    """RGB in [0, 1] [B, T, 3, Y, X] and the same clips' VAE latents [B, T, C, y, x]."""
+
+    video: Tensor
+    latents: Tensor
+
+
+def select_trainable(system: System, phase: Phase) -> dict[str, nn.Parameter]:
+    """Freeze all but the phase's parts, set the temporal mask, and name the parameters that learn.
+
+    A frozen part gets no weight gradients, while activation gradients still flow through it.
+    """
+    system.world_model.stdit3.set_causal(phase.causal)
+    learning = {}
+    for part, module in system.parts().items():
+        for name, parameter in module.named_parameters():
+            trains = part in phase.trains and not name.endswith("rope.freqs")
+            parameter.requires_grad_(trains)
+            if trains:
+                learning[f"{part}.{name}"] = parameter
+    return learning
+
+
+def infer_actions(system: System, phase: Phase, video: Tensor) -> Quantized:
+    with torch.set_grad_enabled(phase.learns_actions and torch.is_grad_enabled()):
+        return system.latent_actions(video)
+
+
+def phase_losses(system: System, phase: Phase, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    """Each of the phase's losses as a scalar, unweighted."""
+    quantized = infer_actions(system, phase, batch.video) if phase.uses_actions else None
+    action_BAZ = None if quantized is None else quantized.z_BAMZ.flatten(2)
+    losses = {}
+    if "pixel" in phase.losses:
+        losses["pixel"] = system.fdm.loss(batch.video, action_BAZ)
+    if "flow" in phase.losses:
+        losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, generator).mean()
+    if "vq" in phase.losses:
+        losses |= {"vq": quantized.vq_loss, "commitment": quantized.commitment_loss}
+    return losses

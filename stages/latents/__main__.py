@@ -1,0 +1,17 @@
+"""Encode every cached frame through every crop view, once (paper B.2: the world model sees VAE latents).
+
+Reads data/clips and runs/vae, writes data/latents. Run: python -m stages.latents
+"""
+
+import json
+from pathlib import Path
+
+from cola_world.lifeline import die_with_parent
+from cola_world.progress import Bar
+from cola_world.training.vae import cache_latents
+
+if __name__ == "__main__":
+    die_with_parent()
+    plan = json.loads(Path("runs/plan/latents.json").read_text())
+    with Bar("latents") as bar:
+        cache_latents(Path("data/clips"), Path("runs/vae"), Path("data/latents"), plan["crop"], plan["views"], bar.update)

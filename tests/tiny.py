@@ -1,0 +1,41 @@
+"""A system small enough for a test, and batches it can learn from."""
+
+import torch
+
+from cola_world.models.system import System, SystemConfig
+from cola_world.training.phases import Batch
+
+CONFIG = SystemConfig(
+    idm={"image_size": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2},
+    fdm={"image_size": 16, "patch_size": 8, "width": 16, "depth": 1, "heads": 2},
+    action_adaln={"depth": 2, "heads": 2, "width": 16},
+    stdit3={"width": 32, "depth": 2, "heads": 2, "pixel_size": 16},
+    flow={"timesteps": "uniform"},
+)
+
+
+def system(seed: int = 0) -> System:
+    return System(CONFIG, seed)
+
+
+def awake(seed: int = 0) -> System:
+    """A system whose zero-initialised projections have values, so that every path carries signal."""
+    tiny = system(seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in tiny.parameters():
+            if parameter.abs().sum() == 0:
+                parameter.normal_(std=0.1, generator=generator)
+    return tiny
+
+
+class RandomBatches:
+    """Noise with the shapes of clips, a pure function of the step."""
+
+    def __init__(self, frames: int = 3):
+        self.frames = frames
+
+    def at(self, step: int, size: int, crop: bool) -> Batch:
+        generator = torch.Generator().manual_seed(step)
+        video = torch.rand(size, self.frames, 3, 16, 16, generator=generator)
+        return Batch(video, torch.randn(size, self.frames, 4, 4, 4, generator=generator))
