@@ -31,7 +31,11 @@ class Inputs(NamedTuple):
     def files(self, plan: RunPlan, seed: int) -> dict[str, Path]:
         caches = {"clips": self.clips / "card.json", "latents": self.latents / "card.json"}
         parents = {f"parent {p.run}": p.path(self.runs, seed) for p in plan.parents}
-        return caches | parents
+        files = caches | parents
+        for file in files.values():
+            if not file.is_file():
+                raise ValueError(f"{file} does not exist; run the stage that writes it first")
+        return files
 
 
 Progress = Callable[[int, int], None]

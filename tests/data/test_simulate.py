@@ -1,0 +1,118 @@
+"""Simulated corpora: the same frames whatever the workers, and an interrupted call goes on where it was."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cola_world.data import simulators
+from cola_world.data.config import SimulateConfig, read_plan
+from cola_world.data.corpora import choose_renderer, episode_generator, fingerprint, simulate
+
+PLAN = SimulateConfig(corpus="bodies", group="general", environment="bodies", episodes=4, frames=5, size=32, workers=1)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def parts(scratch: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in scratch.rglob("*.npz")}
+
+
+def test_one_and_two_workers_give_the_same_bytes(tmp_path):
+    for workers in (1, 2):
+        simulate(PLAN.model_copy(update={"workers": workers}), tmp_path / str(workers), tmp_path / "scratch")
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_killed_call_leaves_no_worker_and_goes_on(tmp_path):
+    plan = PLAN.model_copy(update={"episodes": 20, "frames": 30, "size": 64})
+    code = f"""
+from pathlib import Path
+from cola_world.data.config import SimulateConfig
+from cola_world.data.corpora import simulate
+if __name__ == "__main__":
+    simulate(SimulateConfig.model_validate_json({plan.model_dump_json()!r}), Path("out"), Path("scratch"))
+"""
+    (tmp_path / "call.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    call = subprocess.Popen([sys.executable, "call.py"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(parts(tmp_path / "scratch")) >= 2 or call.poll() is not None)
+    call.send_signal(signal.SIGKILL)
+    call.wait()
+    wait_until(lambda: not processes_below(tmp_path))
+    before = parts(tmp_path / "scratch")
+    assert 2 <= len(before) < plan.episodes and not (tmp_path / "out").exists()
+    for path in before:  # the finished call removes its scratch folder
+        os.link(path, tmp_path / path.name)
+    simulate(plan, tmp_path / "out", tmp_path / "scratch")
+    assert all((tmp_path / path.name).stat().st_mtime_ns == before[path] for path in before)
+    simulate(plan, tmp_path / "undisturbed", tmp_path / "other scratch")
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def processes_below(folder: Path) -> list[str]:
+    """Ids of the processes that work in this folder (Linux)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            found += [entry.name] if (entry / "cwd").resolve() == folder.resolve() else []
+        except OSError:
+            continue
+    return found
+
+
+def test_finished_episodes_are_not_rendered_again(tmp_path, monkeypatch):
+    simulate(PLAN, tmp_path / "out", tmp_path / "scratch")
+    wanted = contents(tmp_path / "out")
+    monkeypatch.setattr("cola_world.data.corpora.shutil.rmtree", lambda *_, **__: None)
+    simulate(PLAN, tmp_path / "again", tmp_path / "scratch")
+    monkeypatch.setattr("cola_world.data.corpora._render", pytest.fail)
+    simulate(PLAN, tmp_path / "third", tmp_path / "scratch")
+    assert contents(tmp_path / "third") == wanted
+
+
+@pytest.mark.parametrize("environment", sorted(simulators.ENVIRONMENTS))
+def test_every_environment_moves_and_repeats_itself(environment):
+    choose_renderer()
+    record = simulators.recorder(environment)
+    first, other, again = (record(episode_generator(PLAN, number), 4, 32, 10) for number in (0, 1, 0))
+    assert first.frames.shape == (4, 32, 32, 3) and first.frames.dtype == np.uint8
+    assert first.actions.dtype == np.float32 and np.abs(first.actions).max() <= 1
+    np.testing.assert_array_equal(first.frames, again.frames)
+    np.testing.assert_array_equal(first.actions, again.actions)
+    assert not np.array_equal(first.frames, other.frames)
+    assert np.abs(np.diff(first.frames.astype(int), axis=0)).mean() > 1
+
+
+def test_hidden_actions_are_not_written(tmp_path):
+    simulate(PLAN.model_copy(update={"episodes": 2, "hide_actions": True}), tmp_path / "out", tmp_path / "scratch")
+    assert '"action"' not in (tmp_path / "out/meta/info.json").read_text()
+
+
+def test_the_fingerprint_covers_what_changes_a_picture():
+    assert fingerprint(PLAN) == fingerprint(PLAN.model_copy(update={"workers": 7}))
+    for change in ({"seed": 1}, {"size": 64}, {"frames": 6}, {"environment": "fetch"}):
+        assert fingerprint(PLAN) != fingerprint(PLAN.model_copy(update=change))
+
+
+def test_wrong_plans_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="'bodis' is not known; take one of"):
+        simulate(PLAN.model_copy(update={"environment": "bodis"}), tmp_path)
+    (tmp_path / "plan.json").write_text(PLAN.model_dump_json().replace('"episodes":4', '"episodes":0'))
+    with pytest.raises(ValueError, match="episodes.*greater than or equal to 1.*got 0"):
+        read_plan(SimulateConfig, tmp_path / "plan.json")

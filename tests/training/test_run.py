@@ -1,0 +1,91 @@
+"""Runs end with the same bits however often they were stopped; forks continue them; damage is refused."""
+
+import pytest
+from caches import make, plan
+
+from cola_world.plan import Parent
+from cola_world.training import checkpoint, run, store
+from cola_world.training.pool import collect
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
+    return make(tmp_path)
+
+
+def stop_after(steps: int):
+    def progress(done: int, total: int) -> None:
+        if done >= steps:
+            raise Stopped
+
+    return progress
+
+
+def content(folder) -> dict[str, bytes]:
+    files = [*(folder / "snapshots").glob("*"), folder / "metrics.csv"]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("phase", ["lam", "e2e"])
+def test_stopped_run_ends_with_the_same_bits(inputs, monkeypatch, tmp_path, phase):
+    a_plan = plan("run", phase)
+    whole = content(run.run_seed(a_plan, 1, inputs, lambda done, total: None))
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "other"))
+    monkeypatch.setattr(run, "SAVE_EVERY_S", 0.0)
+    for stop in (2, 5, 9):
+        with pytest.raises(Stopped):
+            run.run_seed(a_plan, 1, inputs, stop_after(stop))
+    resumed = content(run.run_seed(a_plan, 1, inputs, lambda done, total: None))
+    assert resumed == whole and set(whole) == {"12.safetensors", "metrics.csv"}
+
+
+def test_finished_run_is_not_repeated(inputs):
+    a_plan = plan("run", "lam")
+    folder = run.run_seed(a_plan, 1, inputs, lambda done, total: None)
+    assert run.run_seed(a_plan.model_copy(update={"run": "alias"}), 1, inputs, stop_after(0)) == folder
+
+
+@pytest.mark.parametrize("change", [{"log_every": 6}, {"steps": 8, "snapshots": [8]}, {"training": {"learning_rate": 2e-3}}])
+def test_any_change_is_another_run(inputs, change):
+    a_plan = plan("run", "lam")
+    assert store.fingerprint(a_plan, 1, inputs.files(a_plan, 1)) != store.fingerprint(
+        plan("run", "lam", **change), 1, inputs.files(a_plan, 1)
+    )
+
+
+def test_fork_of_a_warmup_equals_a_warmup_that_never_stopped(inputs):
+    """Forking into the same phase must be exact: weights, optimiser moments, learning rate, data."""
+    whole = plan("warmup", "warmup", steps=12, snapshots=[6, 12])
+    folder = run.run_seed(whole, 1, inputs, lambda done, total: None)
+    collect(whole, {1: folder}, inputs.runs / "warmup")
+    fork = plan("fork", "warmup", (Parent(run="warmup", step=6, shared=False),), start=6, steps=6, snapshots=[6])
+    forked = run.run_seed(fork, 1, inputs, lambda done, total: None)
+    a, b = (checkpoint.load(path)[0] for path in (folder / "snapshots/12.safetensors", forked / "snapshots/6.safetensors"))
+    assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+
+
+def test_frozen_world_model_is_not_in_a_warmup_snapshot(inputs):
+    folder = run.run_seed(plan("warmup", "warmup"), 1, inputs, lambda done, total: None)
+    names = {name.split(".")[0] for name in checkpoint.load(folder / "snapshots/12.safetensors")[0] if "/" not in name}
+    assert names == {"idm", "quantizer", "action_adaln"}
+
+
+def test_second_process_on_a_run_is_refused(tmp_path):
+    with store.locked(tmp_path), pytest.raises(ValueError, match="in use by process"), store.locked(tmp_path):
+        pass
+
+
+def test_missing_parent_is_one_clear_error(inputs):
+    fork = plan("fork", "e2e", (Parent(run="warmup", step=6, shared=False),), start=6)
+    with pytest.raises(ValueError, match="seed1.safetensors does not exist; run the stage that writes it first"):
+        run.run_seed(fork, 1, inputs, lambda done, total: None)
+
+
+def test_nan_ends_the_run_with_one_clear_line(inputs):
+    with pytest.raises(ValueError, match=r"run: .* is nan at step .*; try a lower learning_rate"):
+        run.run_seed(plan("run", "lam", training={"learning_rate": 1e30}), 1, inputs, lambda done, total: None)
