@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from cola_world.config import Params, Profile, Run
+from cola_world.data.clips import Mixture, mix
 from cola_world.models.system import SystemConfig
 from cola_world.training.batches import BatchConfig
 from cola_world.training.loop import TrainingConfig
@@ -116,23 +117,13 @@ def training_config(row: Run, profile: Profile) -> TrainingConfig:
     return TrainingConfig(batch_size=chosen.batch_size, learning_rate=chosen.learning_rate, rise=rise)
 
 
-def corpus_weights(params: Params) -> dict[str, float]:
-    """Weight of each corpus of the mixture; a group's share is split evenly over its corpora.
-
-    The share of a group without a corpus goes to the others in proportion.
-    """
-    groups = {group: [n for n, c in params.corpora.items() if c.group == group] for group in params.mixture}
-    total = sum(weight for group, weight in params.mixture.items() if groups[group])
-    return {name: params.mixture[group] / total / len(names) for group, names in groups.items() for name in names}
-
-
-def absent_groups(params: Params) -> list[str]:
-    present = {corpus.group for corpus in params.corpora.values()}
-    return [group for group, weight in params.mixture.items() if weight and group not in present]
+def mixture(params: Params) -> Mixture:
+    """Weight of each corpus; the share of a group without one goes to the others, and is told on every page."""
+    return mix({name: corpus.group for name, corpus in params.corpora.items()}, params.mixture)
 
 
 def batch_config(row: Run, params: Params, profile: Profile) -> BatchConfig:
-    weights = corpus_weights(params)
+    weights = mixture(params).weights
     if row.phase == "pretrain":
         weights = pretraining_weights(params, weights)
     return BatchConfig(
@@ -140,7 +131,7 @@ def batch_config(row: Run, params: Params, profile: Profile) -> BatchConfig:
     )
 
 
-def pretraining_weights(params: Params, mixture: dict[str, float]) -> dict[str, float]:
+def pretraining_weights(params: Params, robots: dict[str, float]) -> dict[str, float]:
     """Half general video, half the mixture.
 
     not in paper: because OpenSora's own pre-training video contains robots and hands at work, and a prior that knows
@@ -149,7 +140,7 @@ def pretraining_weights(params: Params, mixture: dict[str, float]) -> dict[str, 
     general = [name for name, corpus in params.corpora.items() if corpus.group == "general"]
     shares = {name: 0.5 / len(general) for name in general}
     rest = 1 - sum(shares.values())
-    return shares | {name: rest * weight for name, weight in mixture.items()}
+    return shares | {name: rest * weight for name, weight in robots.items()}
 
 
 def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
@@ -160,22 +151,21 @@ def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
     }
     clips = profile.clips
     files["manifest"] = {"corpora": {name: c.model_dump() for name, c in params.corpora.items()}}
-    files["clips"] = {"size": clips.size, "num_frames": clips.num_frames}
+    files["clips"] = {"size": clips.size, "num_frames": clips.num_frames, "mixture": params.mixture}
     files["vae"] = {**profile.vae.model_dump(), "crop": clips.crop, "views": clips.views}
     files["latents"] = {"crop": clips.crop, "views": clips.views, "workers": profile.workers}
     return files
 
 
 def report_plan(params: Params, profile: Profile) -> dict[str, Any]:
-    notes = [f"no corpus of the group {group!r} at this scale: its share goes to the others" for group in absent_groups(params)]
     return {
         "scale": params.scale,
         "seeds": params.seeds,
         "warmup_steps": params.warmup_steps,
         "warmup_sweep": params.warmup_sweep,
         "steps_per_paper_step": profile.steps_per_paper_step,
-        "data": corpus_weights(params),
-        "notes": notes,
+        "data": mixture(params).weights,
+        "notes": [str(mixture(params))] if mixture(params).missing else [],
     }
 
 

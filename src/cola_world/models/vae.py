@@ -3,12 +3,19 @@
 Shape letters: N frames, C latent channels, Y X pixels, y x latent pixels.
 """
 
+from __future__ import annotations
+
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+# diffusers takes seconds to import, which steps that only read a VAE's configuration need not wait for.
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 class VAEConfig(BaseModel):
@@ -22,6 +29,8 @@ class VAEConfig(BaseModel):
 
 
 def build_autoencoder(config: VAEConfig) -> AutoencoderKL:
+    from diffusers import AutoencoderKL
+
     levels = len(config.channels)
     return AutoencoderKL(
         in_channels=3,
@@ -45,9 +54,9 @@ class FrameVAE(nn.Module):
         self.register_buffer("std_C11", torch.tensor(std).view(-1, 1, 1))
 
     @classmethod
-    def load(cls, folder: Path) -> "FrameVAE":
+    def load(cls, folder: Path) -> FrameVAE:
         """Read `folder` as written by diffusers' save_pretrained, with the statistics in `latent_statistics.json`."""
-        import json
+        from diffusers import AutoencoderKL
 
         statistics = json.loads((folder / "latent_statistics.json").read_text())
         return cls(AutoencoderKL.from_pretrained(folder, use_safetensors=True), **statistics)

@@ -1,19 +1,24 @@
 """Training the small stand-in VAE on single frames, and caching latents. The public SDXL VAE needs no training."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from pydantic import BaseModel, ConfigDict, Field
 
 from cola_world.data.clips import ClipCache
 from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder
 from cola_world.training.batches import Views, to_video
 from cola_world.training.loop import step_generator
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 class VAETraining(BaseModel):

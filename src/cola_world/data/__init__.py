@@ -1,0 +1,1 @@
+"""From video on disk to batches of clips: simulate, manifest, clips."""

@@ -1,0 +1,82 @@
+"""The index of all corpora: one row an episode. The video bytes stay where they are."""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from .config import CorpusConfig, ManifestConfig
+from .lerobot import EpisodeRef, LeRobotDataset, open_dataset
+from .video import UnreadableVideo, frame_size
+
+COLUMNS = [
+    *("corpus", "group", "episode", "split", "path", "first_frame", "frames", "from_timestamp", "to_timestamp"),
+    *("fps", "width", "height", "action_dim", "stride", "sha256", "data_path", "first_row"),
+]
+
+
+def build_manifest(plan: ManifestConfig, raw: str | Path = "data/raw") -> pd.DataFrame:
+    """Indexes every corpus of the plan. A file that is missing or broken stays in, with size 0: `clips` sets it aside.
+
+    ValueError when a corpus is missing altogether.
+    """
+    rows: list[dict] = []
+    for name, corpus in sorted(plan.corpora.items()):
+        dataset = open_dataset(corpus.path or Path(raw) / name)
+        held_out = held_out_episodes(name, [ref.episode for ref in dataset.episodes], plan.val_fraction)
+        files = {path: _inspect(path) for path in dict.fromkeys(ref.video for ref in dataset.episodes)}
+        rows += [
+            _row(name, corpus, dataset, ref) | files[ref.video] | {"split": "val" if ref.episode in held_out else "train"}
+            for ref in dataset.episodes
+        ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def held_out_episodes(corpus: str, episodes: list[int], fraction: float) -> set[int]:
+    """The episodes of a corpus whose hash falls below `fraction`: adding episodes never moves an old one.
+
+    At least one episode is held out and, where there are two or more, at least one is kept for training.
+    """
+    if not episodes:
+        raise ValueError(f"corpus {corpus!r} has no episodes; at least one is needed")
+    position = {episode: _unit_hash(f"{corpus}/{episode}") for episode in episodes}
+    order = sorted(episodes, key=position.__getitem__)
+    chosen = [episode for episode in order if position[episode] < fraction] or order[:1]
+    return set(chosen if len(chosen) < len(order) or len(order) == 1 else chosen[:-1])
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _row(name: str, corpus: CorpusConfig, dataset: LeRobotDataset, ref: EpisodeRef) -> dict:
+    return {
+        "corpus": name,
+        "group": corpus.group,
+        "episode": ref.episode,
+        "path": ref.video.as_posix(),
+        "first_frame": ref.first_frame,
+        "frames": ref.frames,
+        "from_timestamp": ref.first_frame / dataset.fps,
+        "to_timestamp": (ref.first_frame + ref.frames) / dataset.fps,
+        "fps": dataset.fps,
+        "action_dim": 0 if corpus.hide_actions else dataset.action_dim,
+        "stride": corpus.stride,
+        "data_path": ref.data.as_posix(),
+        "first_row": ref.first_row,
+    }
+
+
+def _inspect(path: Path) -> dict:
+    if not path.is_file():
+        return {"sha256": "", "width": 0, "height": 0}
+    try:
+        width, height = frame_size(path)
+    except UnreadableVideo:
+        width = height = 0
+    return {"sha256": file_sha256(path), "width": width, "height": height}
+
+
+def _unit_hash(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

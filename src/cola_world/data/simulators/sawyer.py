@@ -1,0 +1,62 @@
+"""Meta-World's Sawyer on several tasks: scripted policies with noise, and smoothly random motions."""
+
+from functools import cache
+
+import metaworld
+import mujoco
+import numpy as np
+from metaworld.policies import ENV_POLICY_MAP
+
+from .scene import Episode, RandomTargets, Studio, View, relight, tint
+
+ACTION_DIM = 4  # hand velocity x, y, z and gripper effort
+TASKS = ("drawer-open-v3", "door-open-v3", "button-press-topdown-v3", "pick-place-v3", "sweep-into-v3", "faucet-open-v3")
+LOW, HIGH = (-0.28, 0.42, 0.10), (0.28, 0.78, 0.38)  # metres: the box over the table that the hand stays in
+VIEW = View(np.array([0.0, 0.60, 0.30]), 0.8, 250.0, -22.0)
+STEP = 0.01  # metres of hand motion that an action of 1 asks for in one control step
+SCRIPTED = 0.3  # share of the episodes that follow the task's own policy
+
+
+@cache
+def _stage(task: str, size: int):
+    env = metaworld.ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task}-goal-observable"](seed=0)
+    return env, Studio(env.model, size, detail=0.006), ENV_POLICY_MAP[task]()
+
+
+def record(rng: np.random.Generator, frames: int, size: int, fps: int) -> Episode:
+    task = TASKS[int(rng.integers(len(TASKS)))]
+    env, studio, policy = _stage(task, size)
+    steps = max(1, round(1 / (fps * env.dt)))
+    env.seed(int(rng.integers(2**31)))
+    studio.reset_look()
+    observation, _ = env.reset()
+    tint(env.model.mat_rgba, rng, 0.35)
+    tint(env.model.geom_rgba, rng, 0.3)
+    relight(env.model, rng)
+    view = VIEW.jittered(rng)
+    scripted = rng.random() < SCRIPTED
+    targets = RandomTargets(rng, LOW, HIGH)
+    grips = RandomTargets(rng, [-1], [1], hold=(2, 6))
+    images = np.empty((frames, size, size, 3), np.uint8)
+    actions = np.empty((frames, ACTION_DIM), np.float32)
+    for i in range(frames):
+        images[i] = studio.shoot(env.data, view)
+        hand = env.get_endeff_pos()
+        if scripted:
+            actions[i] = np.clip(policy.get_action(observation) + rng.normal(0, 0.3, ACTION_DIM), -1, 1)
+        else:
+            actions[i, :3] = np.clip((targets.next() - hand) / (STEP * steps), -1, 1)
+            actions[i, 3:] = np.sign(grips.next())
+        for _ in range(steps):
+            observation = _step(env, actions[i], observe=scripted)
+    return Episode(images, actions, task.removesuffix("-v3").replace("-", " "))
+
+
+def _step(env, action: np.ndarray, observe: bool) -> np.ndarray | None:
+    """One control step of the benchmark, without its reward and its step limit."""
+    env.set_xyz_action(action[:3])
+    env.do_simulation([action[3], -action[3]], n_frames=env.frame_skip)
+    if not observe:
+        return None
+    mujoco.mj_forward(env.model, env.data)
+    return env._get_obs()

@@ -1,0 +1,194 @@
+"""Figures 2 and 3 of the paper from result rows: pure functions, and images with the same bytes every time."""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cola_world.reporting.results import curve, finals
+
+STYLE = {
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("paper", font_scale=1.05),
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "svg.hashsalt": "cola-world",
+    "svg.fonttype": "path",
+}
+PANELS = {
+    "codebook/utilization": "Utilisation\n(share of the codes in use)",
+    "codebook/max_usage": "Maximum usage\n(share of the commonest code)",
+    "codebook/entropy_normalized": "Normalised entropy\n(1 = all codes equally often)",
+}
+# Limits of the criterion of collapse in data/paper/claims.yaml, drawn for the eye only.
+COLLAPSED = {"codebook/max_usage": (0.9, "collapsed above"), "codebook/entropy_normalized": (0.2, "collapsed below")}
+LAM = "lam"
+DASHED = (0, (5, 3))
+
+
+class Line(NamedTuple):
+    run: str
+    label: str
+    color: str | tuple[float, ...]
+    dashes: str | tuple = "-"
+
+
+# Colours and legend of the paper's Figure 2.
+COLLAPSE = (
+    Line("naive_random", "IDM random, world model pre-trained", "#7f7f7f"),
+    Line("naive_pretrained_idm", "IDM pre-trained, world model pre-trained", "#8c564b"),
+    Line("both_random", "IDM random, world model random", "#2ca02c"),
+)
+NAIVE = Line("naive_random", "no warm-up", "#7f7f7f")
+WARMUP = Line("warmup", "warm-up (world model frozen)", "#222222", (0, (1, 1.2)))
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def collapse(rows: pd.DataFrame) -> Figure:
+    """Figure 2: joint training without a warm-up, from three initialisations; dashed, the pre-trained IDM."""
+    with style():
+        figure, panels = new_panels()
+        lines = [line for line in COLLAPSE if line.run in set(rows["run"])]
+        for metric, axes in panels.items():
+            draw_lines(axes, rows, lines, metric)
+            reference(axes, rows, metric)
+            finish(axes, rows, metric)
+        handles = [handle(line) for line in lines]
+        if LAM in set(rows["run"]):
+            handles.append(Line2D([], [], color="black", linestyle=DASHED, lw=1.3, label="the pre-trained IDM (2-stage LAM, end)"))
+        legend(figure, handles, columns=2)
+        return figure
+
+
+def warmup(rows: pd.DataFrame) -> Figure:
+    """Figure 3: the warm-up, and joint training from several moments of it; grey, joint training without one."""
+    with style():
+        figure, panels = new_panels()
+        forks = fork_lines(rows)
+        present = [line for line in (NAIVE, WARMUP) if line.run in set(rows["run"])]
+        for metric, axes in panels.items():
+            draw_lines(axes, rows, [*present, *forks], metric)
+            for line in forks:
+                mark_switch(axes, rows, line, metric)
+            finish(axes, rows, metric)
+        switch = Line2D([], [], color="#555555", marker="o", ls="", mec="white", ms=6, label="switch to joint training")
+        legend(figure, [*(handle(line) for line in [*present, *forks]), *([switch] if forks else [])], columns=4)
+        return figure
+
+
+def fork_lines(rows: pd.DataFrame) -> list[Line]:
+    """One blue a warm-up length, darker the longer; `e2e` goes before a fork of the sweep at the same step."""
+    starts = rows[rows["run"].str.fullmatch(r"e2e(_from_\d+)?")].groupby("run")["snapshot"].min()
+    by_start: dict[int, str] = {}
+    for run, start in starts.sort_index().items():
+        by_start.setdefault(int(start), run)
+    colors = sns.color_palette("Blues", len(by_start) + 2)[2:]
+    return [
+        Line(run, f"warm-up of {start} steps" + (" (CoLA-World)" if run == "e2e" else ""), color)
+        for (start, run), color in zip(sorted(by_start.items()), colors, strict=True)
+    ]
+
+
+def new_panels() -> tuple[Figure, dict[str, Axes]]:
+    figure = Figure(figsize=(11, 4.1))
+    panels = figure.subplots(1, len(PANELS))
+    figure.subplots_adjust(left=0.055, right=0.945, top=0.84, bottom=0.3, wspace=0.24)
+    return figure, dict(zip(PANELS, panels, strict=True))
+
+
+def draw_lines(axes: Axes, rows: pd.DataFrame, lines: Iterable[Line], metric: str) -> None:
+    """Mean over seeds with the band from the lowest to the highest seed, and each seed as a thin line."""
+    for line in lines:
+        values = curve(rows, line.run, metric)
+        shared = {"data": values, "x": "snapshot", "y": "value", "color": line.color, "ax": axes, "legend": False}
+        sns.lineplot(**shared, units="seed", estimator=None, lw=0.5, alpha=0.45)
+        sns.lineplot(
+            **shared, estimator="mean", errorbar=("pi", 100), lw=1.9, linestyle=line.dashes, err_kws={"alpha": 0.13, "lw": 0}
+        )
+
+
+def reference(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
+    values = finals(rows, LAM, metric)
+    if len(values):
+        axes.axhline(values.mean(), color="black", linestyle=DASHED, lw=1.3, zorder=1.5)
+
+
+def mark_switch(axes: Axes, rows: pd.DataFrame, line: Line, metric: str) -> None:
+    values = curve(rows, line.run, metric)
+    start = values["snapshot"].min()
+    mean = values.loc[values["snapshot"] == start, "value"].mean()
+    axes.plot([start], [mean], marker="o", ms=6.5, color=line.color, mec="white", mew=1, zorder=5)
+
+
+def finish(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
+    if not axes.lines:
+        axes.text(0.5, 0.5, "not run", ha="center", va="center", transform=axes.transAxes, color="#777777")
+    axes.set_title(PANELS[metric], fontsize=10, loc="left")
+    axes.set(xlabel="training steps, as the paper counts them", ylabel="")
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}K" if step else "0")
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1.03 if metric == "codebook/max_usage" else max(0.3, highest(axes)) * 1.06)
+    if metric in COLLAPSED:
+        mark_limit(axes, *COLLAPSED[metric])
+    if metric == "codebook/entropy_normalized":
+        nats_axis(axes, rows)
+
+
+def highest(axes: Axes) -> float:
+    return max((float(np.max(line.get_ydata())) for line in axes.lines), default=0.0)
+
+
+def mark_limit(axes: Axes, limit: float, text: str) -> None:
+    side = "bottom" if "above" in text else "top"
+    axes.axhline(limit, color="#c0392b", lw=0.8, ls=":", zorder=1)
+    place = {"ha": "right", "va": side, "transform": axes.get_yaxis_transform()}
+    axes.text(0.995, limit, text, color="#c0392b", fontsize=7, **place)
+
+
+def nats_axis(axes: Axes, rows: pd.DataFrame) -> None:
+    """The same entropy in nats on the right: times ln K, as the rows themselves relate the two."""
+    pairs = rows[rows["metric"].isin(["codebook/entropy", "codebook/entropy_normalized"])]
+    wide = pairs.pivot_table(index=["run", "snapshot", "seed"], columns="metric", values="value")
+    if wide.shape[1] < 2 or not (wide["codebook/entropy_normalized"] > 0).any():
+        return
+    largest = wide.loc[wide["codebook/entropy_normalized"].idxmax()]
+    nats = largest["codebook/entropy"] / largest["codebook/entropy_normalized"]
+    right = axes.secondary_yaxis("right", functions=(lambda y: y * nats, lambda y: y / nats))
+    right.set_ylabel(f"nats (ln {round(np.exp(nats))} = {nats:.2f})", fontsize=8)
+    right.spines["right"].set_visible(True)
+
+
+def handle(line: Line) -> Line2D:
+    return Line2D([], [], color=line.color, linestyle=line.dashes, lw=2, label=line.label)
+
+
+def legend(figure: Figure, handles: list[Line2D], columns: int) -> None:
+    """Once for all panels, below them."""
+    if handles:
+        figure.legend(handles=handles, loc="lower center", ncols=min(columns, len(handles)), frameon=False, fontsize=9)
+
+
+def image(figure: Figure, kind: str) -> bytes:
+    """The figure as `svg` or `png` without a date or a version in it, so that equal figures are equal bytes."""
+    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
+    return buffer.getvalue()

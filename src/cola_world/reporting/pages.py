@@ -1,0 +1,195 @@
+"""What a notebook puts together: the parts of one page, each a value that the notebook shows."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cola_world.reporting import figures, html
+from cola_world.reporting.architecture import PhaseLike, phase_rows
+from cola_world.reporting.claims import METRIC_LABELS, Claims, read_claims
+from cola_world.reporting.html import HTML
+from cola_world.reporting.plan import ReportPlan, read_plan
+from cola_world.reporting.results import finals, read_rows, read_runs
+from cola_world.reporting.verdicts import Judgement, judge_all
+
+SCALES = {
+    "smoke": "checks that every stage runs; its numbers mean nothing",
+    "cpu": "the paper's method in small models on simulated video, on two CPU cores",
+    "gpu": "mid-size models on one GPU",
+    "paper": "the paper's sizes and budgets",
+}
+FINAL_METRICS = (
+    "codebook/utilization",
+    "codebook/max_usage",
+    "codebook/entropy_normalized",
+    "codebook/entropy",
+    "shuffle_gap",
+    "flow_loss",
+)
+
+
+class Picture:
+    """A figure as both image types, which a notebook stores and `render` takes out again."""
+
+    def __init__(self, figure: Figure, alt: str):
+        self.figure, self.alt = figure, alt
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        svg = figures.image(self.figure, "svg").decode()
+        png = base64.b64encode(figures.image(self.figure, "png")).decode()
+        data = {"image/svg+xml": svg, "image/png": png}
+        return data, {kind: {"alt": self.alt} for kind in data}
+
+
+class Page:
+    """The page `name` of the repository at `root`; ValueError when the rows, the plan or the claims are missing or wrong."""
+
+    def __init__(self, name: str, root: str | Path = "."):
+        self.name, self.root = name, Path(root)
+
+    @cached_property
+    def plan(self) -> ReportPlan:
+        return read_plan(self.root)
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Result rows of the plan's scale and seeds."""
+        rows = read_rows(self.root)
+        return rows[(rows["scale"] == self.plan.scale) & rows["seed"].isin(self.plan.seeds)]
+
+    @cached_property
+    def runs(self) -> dict[str, dict[str, Any]]:
+        return read_runs(self.root)
+
+    @cached_property
+    def claims(self) -> Claims:
+        return read_claims(self.root)
+
+    @cached_property
+    def judgements(self) -> list[Judgement]:
+        return [j for j in judge_all(self.claims, self.rows, self.plan.scale) if j.claim.page == self.name]
+
+    def picture(self, figure: Figure, alt: str) -> Picture:
+        return Picture(figure, alt)
+
+    def parameters(self) -> dict[str, int]:
+        """Weights of each part, from any run that states them."""
+        stated = [run["parameters"] for _, run in sorted(self.runs.items()) if run.get("parameters")]
+        return stated[0] if stated else {}
+
+    def badge(self) -> HTML:
+        plan = self.plan
+        seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''} ({', '.join(map(str, plan.seeds))})"
+        about = SCALES.get(plan.scale, "")
+        return HTML(
+            f'<p class="badge"><span class="scale">scale: {html.text(plan.scale)}</span> {html.text(about)}. '
+            f"{seeds}. {html.text(self.steps_text())}</p>"
+        )
+
+    def steps_text(self) -> str:
+        """What a step on the axes is worth here."""
+        factor = self.plan.steps_per_paper_step
+        if factor == 1:
+            return "Steps are optimiser steps, as in the paper."
+        return (
+            f"Steps are counted as in the paper; one of them is {factor:g} optimiser steps here, so that the paper's 30000 are "
+            f"{round(30000 * factor)}."
+        )
+
+    def final_values(self, runs: Sequence[str]) -> HTML:
+        """Last values by run: mean and range over seeds."""
+        rows = []
+        for run in runs:
+            values = {metric: finals(self.rows, run, metric) for metric in FINAL_METRICS}
+            seeds = max(len(series) for series in values.values())
+            last = self.rows.loc[self.rows["run"] == run, "snapshot"].max() if seeds else None
+            numbers = [html.extent(series) for series in values.values()]
+            rows.append([HTML(f"<code>{html.text(run)}</code>"), f"{last}" if seeds else "not run", f"{seeds}", *numbers])
+        head = ["run", "step", "seeds", *(METRIC_LABELS[metric] for metric in FINAL_METRICS)]
+        note = (
+            "Mean over seeds with the lowest and the highest seed in brackets. The shuffle gap is by how much the flow loss rises "
+            "when each clip is given another clip's actions: codes that are used but mean nothing have none. The flow loss of "
+            "different initialisations is comparable, the reconstruction of the latent action model has none."
+        )
+        return html.section("Final values", html.table(head, rows, "numbers"), html.paragraph(note, "note"))
+
+    def forks(self) -> list[str]:
+        """The e2e runs in the order of their warm-up."""
+        return [line.run for line in figures.fork_lines(self.rows)]
+
+    def verdicts(self) -> HTML:
+        cards = [html.claim_card(judgement) for judgement in self.judgements]
+        return html.section("Claims of the paper, and what these runs say", *cards, html.paragraph(html.rules_text(self.claims.rules), "note"))
+
+    def phase_table(self, phases: Mapping[str, PhaseLike]) -> HTML:
+        rows = phase_rows(phases)
+        body = [[mark_state(value) for value in row.values()] for row in rows]
+        return html.section("Who learns from which loss", html.table(list(rows[0]), body, "phases"))
+
+    def parameter_table(self) -> HTML:
+        counts = self.parameters()
+        if not counts:
+            return HTML("")
+        rows = [[name, f"{count:,}"] for name, count in counts.items()]
+        return html.section("Size of the parts at this scale", html.table(["part", "weights"], rows, "numbers"))
+
+    def provenance(self, runs: Sequence[str]) -> HTML:
+        """Where every number on the page comes from."""
+        known = [run for run in runs if run in self.runs]
+        rows = self.rows[self.rows["run"].isin(known)]
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in self.plan.data.items())
+        facts = [
+            ["commit of the runs", ", ".join(sorted(set(rows["commit"]))) or "–"],
+            ["measured on", "; ".join(sorted(set(rows["protocol"]))) or "–"],
+            ["training clips by corpus", shares],
+            ["seeds", self.seeds_text()],
+            ["warm-up", f"{self.plan.warmup_steps} steps; sweep {', '.join(map(str, self.plan.warmup_sweep)) or 'none'}"],
+            *self.training_facts(known),
+            *(["note", note] for note in self.plan.notes),
+        ]
+        numbers = "Every number is a row of results.csv beside this page: run, snapshot (step), seed, metric, value, protocol, commit."
+        table = html.table(["", ""], facts, "facts")
+        parents = html.table(["run", "phase", "starts from", "steps"], [self.run_facts(run) for run in known], "facts")
+        return html.section("Where the numbers come from", table, parents if known else "", html.paragraph(numbers, "note"))
+
+    def seeds_text(self) -> str:
+        searched = self.claims.rules.search_seeds
+        reported, tried = (", ".join(map(str, seeds)) for seeds in (self.plan.seeds, searched))
+        if set(searched) & set(self.plan.seeds):
+            return f"{reported}; choices were searched on seed {tried}, which is drawn here and does not count for a verdict"
+        return f"{reported}; choices were searched on seed {tried} only, and the reported seeds are others"
+
+    def training_facts(self, runs: Sequence[str]) -> list[list[str]]:
+        """Settings of the optimiser; one line when all runs share them, as two arms of a comparison must."""
+        lines: dict[str, list[str]] = {}
+        for run in runs:
+            settings = self.runs[run].get("training", {})
+            lines.setdefault(", ".join(f"{name} {value}" for name, value in sorted(settings.items())), []).append(run)
+        if len(lines) == 1:
+            return [["training", f"{next(iter(lines))}; the same for all runs of this page"]]
+        return [["training of " + ", ".join(names), settings] for settings, names in lines.items()]
+
+    def run_facts(self, run: str) -> list[str]:
+        about = self.runs[run]
+        return [run, about["phase"], ", ".join(about["parents"]) or "random weights", f"{about['steps']}, from {about['start_step']}"]
+
+    def reproduce(self) -> HTML:
+        notebook = f"notebooks/{self.name}.ipynb"
+        commands = {
+            "make repro": "everything, from video to this page",
+            f"dvc repro page@{self.name}": "this page and what it needs",
+            f"dvc exp run -S warmup_steps={max(1, self.plan.warmup_steps // 2)}": "another warm-up; only what depends on it runs again",
+        }
+        width = max(map(len, commands))
+        lines = "\n".join(f"{command:{width}}  # {what}" for command, what in commands.items())
+        note = HTML(f"This page is the notebook <code>{notebook}</code>; what it computes is in <code>src/cola_world/reporting</code>.")
+        return html.section("How to reproduce", HTML(f"<pre>{html.escape(lines)}</pre>"), html.paragraph(note))
+
+
+def mark_state(value: str) -> str:
+    return HTML(f'<span class="{value}">{value}</span>') if value in ("trained", "frozen") else value

@@ -1,0 +1,120 @@
+"""Collects the numbers of all planned runs into tidy files, and reads them back.
+
+`reports/results.csv` has one row a number, `reports/runs.json` what a run is made of, `reports/costs.csv` what it cost.
+Only the last differs between two undisturbed runs of one commit.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+RESULTS, RUNS, COSTS = (Path("reports") / name for name in ("results.csv", "runs.json", "costs.csv"))
+COLUMNS = ("run", "snapshot", "corpus", "seed", "scale", "metric", "value", "protocol", "commit")
+COST_COLUMNS = ("run", "seed", "wall_s", "steps", "samples", "peak_rss_mb", "device", "commit")
+# Where the metrics of a run are measured: the fixed held-out clips of the whole mixture.
+HELDOUT = "heldout"
+Row = dict[str, Any]
+
+
+def collect(root: Path) -> None:
+    """Write the three files below `root` from the run folders; values are copied digit by digit, not parsed and printed."""
+    folders = planned_runs(root)
+    rows = sorted((row for folder in folders for row in run_rows(folder)), key=row_key)
+    write(root / RESULTS, table(COLUMNS, rows))
+    write(root / COSTS, table(COST_COLUMNS, (row for folder in folders for row in cost_rows(folder))))
+    runs = {folder.name: describe(folder, root) for folder in folders}
+    write(root / RUNS, json.dumps(runs, indent=1, sort_keys=True) + "\n")
+
+
+def planned_runs(root: Path) -> list[Path]:
+    """Folders of the finished runs that the plan still has: a run dropped from the parameters leaves its folder behind."""
+    plans = root / "runs" / "plan"
+    folders = (path.parent for path in (root / "runs").glob("*/run.json"))
+    return sorted(folder for folder in folders if (plans / f"{folder.name}.json").exists())
+
+
+def run_rows(folder: Path) -> Iterator[Row]:
+    about = read_json(folder / "run.json")
+    commits = {seed: cost["commit"] for seed, cost in read_json(folder / "cost.json")["seeds"].items()}
+    for path in sorted((folder / "metrics").glob("seed*.csv")):
+        seed = path.stem.removeprefix("seed")
+        shared = {
+            "run": folder.name,
+            "corpus": HELDOUT,
+            "seed": seed,
+            "scale": about["scale"],
+            "protocol": about["protocol"],
+            "commit": commits.get(seed, "none"),
+        }
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                yield shared | {"snapshot": row["step"], "metric": row["metric"], "value": row["value"]}
+
+
+def row_key(row: Row) -> tuple:
+    return row["run"], int(row["snapshot"]), row["corpus"], int(row["seed"]), row["metric"]
+
+
+def cost_rows(folder: Path) -> Iterator[Row]:
+    seeds = read_json(folder / "cost.json")["seeds"]
+    for seed in sorted(seeds, key=int):
+        yield {"run": folder.name, "seed": seed, **{name: seeds[seed].get(name, "") for name in COST_COLUMNS[2:]}}
+
+
+def describe(folder: Path, root: Path) -> dict[str, Any]:
+    """The run's own description with the numbers of its plan that decide what it learns."""
+    plan = read_json(root / "runs" / "plan" / f"{folder.name}.json")
+    return read_json(folder / "run.json") | {name: plan[name] for name in ("training", "seeds") if name in plan}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def table(columns: tuple[str, ...], rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write(path: Path, text: str | bytes) -> None:
+    """Replace the file as a whole, so that no reader meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(text.encode() if isinstance(text, str) else text)
+    os.replace(partial, path)
+
+
+def read_rows(root: Path) -> pd.DataFrame:
+    """`reports/results.csv`, numbers as numbers; ValueError when it is not there."""
+    path = root / RESULTS
+    if not path.exists():
+        raise ValueError(f"{RESULTS}: missing; `python -m stages.report results` collects it from runs/")
+    return pd.read_csv(path, dtype={"snapshot": int, "seed": int, "value": float, "commit": str}, keep_default_na=False)
+
+
+def read_costs(root: Path) -> pd.DataFrame:
+    return pd.read_csv(root / COSTS, dtype={"commit": str}, keep_default_na=False)
+
+
+def read_runs(root: Path) -> dict[str, dict[str, Any]]:
+    return read_json(root / RUNS)
+
+
+def curve(rows: pd.DataFrame, run: str, metric: str) -> pd.DataFrame:
+    """The metric of a run: columns snapshot (paper steps), seed, value; sorted."""
+    chosen = rows[(rows["run"] == run) & (rows["metric"] == metric)]
+    return chosen[["snapshot", "seed", "value"]].sort_values(["seed", "snapshot"], ignore_index=True)
+
+
+def finals(rows: pd.DataFrame, run: str, metric: str) -> pd.Series:
+    """Last value of the metric by seed."""
+    return curve(rows, run, metric).groupby("seed")["value"].last()

@@ -1,0 +1,177 @@
+"""Judges claims on result rows: reproduced, contradicted, inconclusive or not run, with the numbers of every seed."""
+
+import operator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import pandas as pd
+
+from cola_world.reporting.claims import AT_LABELS, METRIC_LABELS, Claim, Claims, Compare, Condition, Rules, Trend
+from cola_world.reporting.results import curve
+
+Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+# not in paper: because a line through two points is always monotone, a trend needs three warm-up lengths.
+TREND_POINTS = 3
+
+
+@dataclass(frozen=True)
+class SeedOutcome:
+    """`numbers`: what was measured in this seed, one text a column of the evidence."""
+
+    seed: int
+    holds: bool
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim's verdict; `share` of `seeds` in which it holds, None without seeds; `reason` is one sentence."""
+
+    claim: Claim
+    verdict: Verdict
+    scale: str
+    share: float | None
+    reason: str
+    columns: tuple[str, ...] = ()
+    outcomes: tuple[SeedOutcome, ...] = ()
+
+    @property
+    def seeds(self) -> int:
+        return len(self.outcomes)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`trend`: None, or the rank correlation and the least one that is asked for."""
+
+    columns: tuple[str, ...]
+    outcomes: tuple[SeedOutcome, ...]
+    trend: tuple[float, float] | None = None
+
+
+def judge_all(claims: Claims, rows: pd.DataFrame, scale: str) -> list[Judgement]:
+    """Rows of other scales do not count."""
+    counted = rows[(rows["scale"] == scale) & ~rows["seed"].isin(claims.rules.search_seeds)]
+    return [judge(claim, claims.rules, counted, scale) for claim in claims.claims]
+
+
+def judge(claim: Claim, rules: Rules, rows: pd.DataFrame, scale: str) -> Judgement:
+    predicate = claim.predicate
+    missing = missing_runs(predicate.compare, rows) if predicate.compare else missing_family(predicate.trend, rows)
+    if missing:
+        return Judgement(claim, "not run", scale, None, missing)
+    evidence = compare(predicate.compare, rows) if predicate.compare else trend(predicate.trend, rows)
+    if not evidence.outcomes:
+        return Judgement(claim, "not run", scale, None, "No seed has the numbers that this claim needs.")
+    share = sum(outcome.holds for outcome in evidence.outcomes) / len(evidence.outcomes)
+    verdict, reason = decide(share, evidence, rules, scale)
+    return Judgement(claim, verdict, scale, share, reason, evidence.columns, evidence.outcomes)
+
+
+def decide(share: float, evidence: Evidence, rules: Rules, scale: str) -> tuple[Verdict, str]:
+    total = len(evidence.outcomes)
+    held = f"It holds in {round(share * total)} of {total} seed{'s' if total > 1 else ''}"
+    if scale in rules.without_verdict:
+        return "inconclusive", f"{held}, but runs at the scale {scale} only check that every stage works."
+    if total < rules.minimum_seeds:
+        return "inconclusive", f"{held}; a verdict needs at least {rules.minimum_seeds} seeds."
+    if evidence.trend is not None:
+        return decide_trend(share, held, *evidence.trend, rules)
+    if share >= rules.reproduced_at:
+        return "reproduced", f"{held}, at least {rules.reproduced_at:.0%}."
+    if share <= rules.contradicted_at:
+        return "contradicted", f"{held}, at most {rules.contradicted_at:.0%}."
+    return "inconclusive", f"{held}, between {rules.contradicted_at:.0%} and {rules.reproduced_at:.0%}."
+
+
+def decide_trend(share: float, held: str, correlation: float, least: float, rules: Rules) -> tuple[Verdict, str]:
+    if correlation != correlation:
+        return "inconclusive", f"A trend needs at least {TREND_POINTS} warm-up lengths. The longest against the shortest: {held.lower()}."
+    reason = f"The rank correlation is {correlation:.2f} ({least:g} is asked for). The longest above the shortest: {held.lower()}."
+    if share >= rules.reproduced_at and correlation >= least:
+        return "reproduced", reason
+    if share <= rules.contradicted_at and correlation <= 0:
+        return "contradicted", reason
+    return "inconclusive", reason
+
+
+def missing_runs(predicate: Compare, rows: pd.DataFrame) -> str:
+    absent = [run for run in predicate.runs() if run not in set(rows["run"])]
+    return f"There are no rows of {' and '.join(absent)}." if absent else ""
+
+
+def missing_family(predicate: Trend, rows: pd.DataFrame) -> str:
+    count = len(family(predicate, rows))
+    if count >= 2:
+        return ""
+    return f"There {'is one warm-up length' if count else 'are no rows'} of {', '.join(predicate.runs)}; a comparison needs two."
+
+
+def family(predicate: Trend, rows: pd.DataFrame) -> dict[int, str]:
+    """Step at which a run begins -> run, ascending; of two runs that begin together, the one that sorts first."""
+    begins: dict[int, str] = {}
+    for run, start in rows.groupby("run")["snapshot"].min().sort_index().items():
+        if any(fnmatchcase(run, pattern) for pattern in predicate.runs):
+            begins.setdefault(int(start), run)
+    return dict(sorted(begins.items()))
+
+
+def moment(values: pd.DataFrame, at: str) -> float:
+    """A statistic of one seed's curve (columns snapshot, value)."""
+    value, step = values["value"].to_numpy(), values["snapshot"].to_numpy()
+    if at == "peak_position":
+        return float((step[value.argmax()] - step[0]) / max(1, step[-1] - step[0]))
+    return float({"start": value[0], "end": value[-1], "minimum": value.min(), "maximum": value.max()}[at])
+
+
+def moments(rows: pd.DataFrame, run: str, metric: str, at: str) -> dict[int, float]:
+    return {int(seed): moment(values, at) for seed, values in curve(rows, run, metric).groupby("seed")}
+
+
+def compare(predicate: Compare, rows: pd.DataFrame) -> Evidence:
+    tested = [check(condition, predicate.run, rows) for condition in predicate.all_of]
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in tested)))
+    outcomes = []
+    for seed in seeds:
+        holds = all(by_seed[seed][0] for by_seed in tested) != predicate.negate
+        outcomes.append(SeedOutcome(seed, holds, tuple(by_seed[seed][1] for by_seed in tested)))
+    return Evidence(tuple(condition.label() for condition in predicate.all_of), tuple(outcomes))
+
+
+def check(condition: Condition, run: str, rows: pd.DataFrame) -> dict[int, tuple[bool, str]]:
+    """Seed -> whether the condition holds there, and its numbers as text."""
+    measured = moments(rows, run, condition.metric, condition.at)
+    holds = OPERATORS[condition.op]
+    if condition.relative_to is None:
+        return {seed: (holds(value, condition.value), f"{value:.3f}") for seed, value in measured.items()}
+    other = condition.relative_to
+    references = moments(rows, other.run or run, condition.metric, other.at)
+    tested = {}
+    for seed in sorted(set(measured) & set(references)):
+        bound = condition.value * references[seed]
+        tested[seed] = holds(measured[seed], bound), f"{measured[seed]:.3f} (limit {bound:.3f})"
+    return tested
+
+
+def trend(predicate: Trend, rows: pd.DataFrame) -> Evidence:
+    begins = family(predicate, rows)
+    by_start = {start: moments(rows, run, predicate.metric, predicate.at) for start, run in begins.items()}
+    seeds = sorted(set.intersection(*(set(values) for values in by_start.values())))
+    outcomes = [
+        SeedOutcome(seed, values[-1] > values[0], tuple(f"{value:.3f}" for value in values))
+        for seed in seeds
+        for values in [[by_start[start][seed] for start in begins]]
+    ]
+    means = pd.Series([sum(by_start[start][seed] for seed in seeds) / max(1, len(seeds)) for start in begins])
+    correlation = rank_correlation(means) if len(begins) >= TREND_POINTS else float("nan")
+    name = f"{METRIC_LABELS.get(predicate.metric, predicate.metric)} {AT_LABELS[predicate.at]}"
+    columns = tuple(f"{name}, warm-up of {start}" for start in begins)
+    return Evidence(columns, tuple(outcomes), (correlation, predicate.minimum_rank_correlation))
+
+
+def rank_correlation(values: pd.Series) -> float:
+    """Spearman's, of the values with their own order; 0 when all are equal."""
+    ranks = values.rank()
+    return 0.0 if ranks.nunique() == 1 else float(ranks.corr(pd.Series(range(len(ranks)), dtype=float)))

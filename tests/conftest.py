@@ -1,0 +1,39 @@
+"""What several tests share: the repository's root, its files, and a copy of it in which the graph may run."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def repository_files() -> list[Path]:
+    """Files that are or will be in git, relative to the root."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return sorted({Path(name) for name in names if name and (ROOT / name).is_file()})
+
+
+def copy_repository(target: Path) -> None:
+    """The repository as a fresh clone of its present state: one commit, no cache, no runs."""
+    for name in repository_files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target / name)
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "A copy for the tests"]):
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *identity, *command], cwd=target, check=True)
+
+
+@pytest.fixture(scope="session")
+def files() -> list[Path]:
+    return repository_files()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_environment():
+    """Neither a hook's git variables nor another program's scratch folder reach what tests start."""
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "COLA_SCRATCH"):
+        os.environ.pop(name, None)

@@ -1,0 +1,107 @@
+"""Makes the folders that training leaves behind, with curves of a chosen shape in place of training."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+Health = Callable[[float, int], float]  # (progress in [0, 1], seed) -> share of entropy in [0, 1]
+MODULES = {"idm": 172_032, "quantizer": 1024, "fdm": 160_512, "action_adaln": 220_032, "stdit3": 841_216}
+
+
+def healthy(t: float, seed: int) -> float:
+    return 0.3 + 0.25 * min(1.0, 4 * t) + 0.01 * seed
+
+
+def collapsing(t: float, seed: int) -> float:
+    return 0.30 + 1.5 * t if t < 0.1 else max(0.0, 0.45 - 1.5 * (t - 0.1)) * (1 + 0.02 * seed)
+
+
+def dipping(t: float, seed: int) -> float:
+    return max(0.15, 0.55 - 3 * t) + 0.15 * max(0.0, t - 0.3) + 0.004 * seed
+
+
+def reaching(level: float) -> Health:
+    return lambda t, seed: level * (0.85 + 0.15 * t) + 0.005 * seed
+
+
+RUNS: dict[str, tuple[int, int, Health]] = {
+    "lam": (0, 30000, healthy),
+    "warmup": (0, 8000, lambda t, seed: 0.2 + 0.35 * t + 0.01 * seed),
+    "e2e": (8000, 22000, reaching(0.6)),
+    "e2e_from_1000": (1000, 22000, reaching(0.25)),
+    "e2e_from_2000": (2000, 22000, reaching(0.35)),
+    "e2e_from_4000": (4000, 22000, reaching(0.5)),
+    "naive_random": (0, 30000, collapsing),
+    "naive_pretrained_idm": (0, 30000, dipping),
+    "both_random": (0, 30000, lambda t, seed: 0.35 + 0.1 * t + 0.02 * seed),
+}
+
+
+def metrics(entropy: float, noise: float) -> dict[str, float]:
+    """Codebook numbers that belong together: the fewer codes, the lower the entropy and the larger the commonest."""
+    entropy = min(1.0, max(0.0, entropy + noise))
+    return {
+        "codebook/utilization": max(1 / 32, round(32 * entropy) / 32),
+        "codebook/max_usage": max(1 / 32, 1 - entropy**0.7),
+        "codebook/entropy": entropy * math.log(32),
+        "codebook/entropy_normalized": entropy,
+        "flow_loss": 0.08 - 0.02 * entropy,
+        "shuffle_gap": 0.01 * entropy,
+    }
+
+
+def write_run(root: Path, run: str, seeds: list[int], log_every: int = 5000, scale: str = "cpu", health: Health | None = None) -> None:
+    start, steps, shape = RUNS[run]
+    folder, shape = root / "runs" / run, health or shape
+    (folder / "metrics").mkdir(parents=True)
+    for seed in seeds:
+        noise = np.random.default_rng(seed + 1000 * sorted(RUNS).index(run))
+        lines = ["step,metric,value"]
+        for step in sorted({*range(0, steps, log_every), steps}):
+            values = metrics(shape(step / steps, seed), noise.normal(0, 0.006))
+            lines += [f"{start + step},{name},{value:.6g}" for name, value in sorted(values.items())]
+        (folder / "metrics" / f"seed{seed}.csv").write_text("\n".join(lines) + "\n")
+    phase = run.split("_")[0] if run in ("lam", "warmup") else "e2e"
+    about = {
+        "run": run,
+        "phase": phase,
+        "scale": scale,
+        "steps": steps,
+        "start_step": start,
+        "steps_per_paper_step": 0.04,
+        "parents": ["pretrain@60000"] if start == 0 else ["pretrain@60000", f"warmup@{start}"],
+        "protocol": "256 fixed held-out clips of 3 frames, 2 actions each, 2 tokens an action",
+        "parameters": MODULES,
+    }
+    cost = {"wall_s": 41.5, "steps": 1200, "samples": 19200, "peak_rss_mb": 610, "device": "cpu", "commit": "0123456789"}
+    dump(folder / "run.json", about)
+    dump(folder / "cost.json", {"run": run, "seeds": {str(seed): cost for seed in seeds}})
+    training = {"batch_size": 16, "learning_rate": 0.001, "rise": 80}
+    dump(root / "runs" / "plan" / f"{run}.json", {"run": run, "seeds": seeds, "training": training})
+
+
+def write_plan(root: Path, seeds: list[int], scale: str = "cpu") -> None:
+    plan = {
+        "scale": scale,
+        "seeds": seeds,
+        "warmup_steps": 8000,
+        "warmup_sweep": [1000, 2000, 4000],
+        "steps_per_paper_step": 0.04,
+        "data": {"sawyer": 0.1875, "fetch": 0.1875, "adroit": 0.625},
+        "notes": ["no corpus of the group 'agibot' at this scale: its share goes to the others"],
+    }
+    dump(root / "runs" / "plan" / "report.json", plan)
+
+
+def write_all(root: Path, seeds: list[int], log_every: int = 5000, scale: str = "cpu") -> None:
+    write_plan(root, seeds, scale)
+    for run in RUNS:
+        write_run(root, run, seeds, log_every, scale)
+
+
+def dump(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
