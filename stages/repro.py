@@ -94,6 +94,16 @@ def run_dvc(arguments: list[str]) -> tuple[int, float]:
             peak = max(peak, sum(memory_mb(process) for process in descendants()))
 
 
+def explain_failure() -> None:
+    """Name the dial that is wrong, if one is: DVC says less when it cannot even read the pipelines with it."""
+    from cola_world import config  # it brings torch, which a run in good order does not need here
+
+    try:
+        config.load(Path("."))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+
+
 def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
@@ -106,7 +116,9 @@ def main() -> int:
     start = time.monotonic()
     status, peak = run_dvc(sys.argv[1:])
     end_descendants()
-    print(f"total time {duration(time.monotonic() - start)}, peak memory {peak / 1024:.1f} GB")
+    print(f"total time {duration(time.monotonic() - start)}, peak memory {peak / 1024:.1f} GB", flush=True)
+    if status:
+        explain_failure()
     return status if status >= 0 else 128 - status
 
 

@@ -21,13 +21,12 @@ def package_of(path: Path, root: Path) -> list[str]:
     return list(path.relative_to(base).parent.parts)
 
 
-def imported_names(path: Path, root: Path) -> Iterator[str]:
-    """Dotted names that a file may import: `from a import b` gives both `a` and `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def names_in(tree: ast.Module, package: list[str]) -> Iterator[str]:
+    """Dotted names that code of a package may import: `from a import b` gives both `a` and `a.b`."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = package_of(path, root)
             start = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*start, *([node.module] if node.module else [])])
             yield base
@@ -43,7 +42,7 @@ def closure(entry: Path, root: Path) -> set[Path]:
         if path in seen:
             continue
         seen.add(path)
-        for name in imported_names(path, root):
+        for name in names_in(ast.parse(path.read_text()), package_of(path, root)):
             parts = name.split(".")
             sources = [source_of(".".join(parts[:count]), root) for count in range(1, len(parts) + 1)]
             todo += [source for source in sources if source]

@@ -9,11 +9,11 @@ from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
+from closure import closure, names_in, source_of
 from conftest import ROOT
 from dvc.repo import Repo
 
 from cola_world.config import Corpus, Params, Run
-from closure import closure
 
 # Ending with its parent and showing progress change nothing of what a stage writes.
 WITHOUT_EFFECT = {"src/cola_world/lifeline.py", "src/cola_world/progress.py"}
@@ -76,10 +76,19 @@ def test_every_dependency_exists_or_is_produced(stages, files):
             assert known, f"{stage.addressing}: {dep} neither exists nor is produced"
 
 
-def test_stages_depend_on_the_code_they_import(stages):
+def imported_by_notebooks(files) -> set[str]:
+    """Files that any notebook imports; what they import in turn is their own affair: notebooks show, and compute nothing."""
+    cells = [cell for name in files if name.suffix == ".ipynb" for cell in json.loads(read(name))["cells"]]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return {str(source.relative_to(ROOT)) for name in names_in(ast.parse(code), []) for source in [source_of(name, ROOT)] if source}
+
+
+def test_stages_depend_on_the_code_they_import(stages, files):
     for stage in stages:
         module = stage.cmd.split()[2].split(".")
         needed = {str(f) for f in closure(ROOT.joinpath(*module, "__main__.py"), ROOT)}
+        if stage.name.startswith("page@"):
+            needed |= imported_by_notebooks(files)
         named = {d for d in (relative(stage, dep) for dep in stage.deps) if d.startswith(("src/", "stages/"))} - {"stages/profiles"}
         missing = [n for n in sorted(needed - WITHOUT_EFFECT) if not any(within(n, d) for d in named)]
         assert not missing, f"{stage.addressing} imports but does not depend on {missing}"

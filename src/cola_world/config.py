@@ -109,6 +109,7 @@ class Simulation(Strict):
     frames: int = Field(ge=8)
     size: int = Field(ge=16)
     fps: int = Field(10, ge=1)
+    variety: float = Field(1.0, ge=0, le=1, description="how much colours, light and camera differ between episodes")
     seed: int = 0
 
 

@@ -90,7 +90,7 @@ def test_finished_episodes_are_not_rendered_again(tmp_path, monkeypatch):
 def test_every_environment_moves_and_repeats_itself(environment):
     choose_renderer()
     record = simulators.recorder(environment)
-    first, other, again = (record(episode_generator(PLAN, number), 4, 32, 10) for number in (0, 1, 0))
+    first, other, again = (record(episode_generator(PLAN, number), 4, 32, 10, 1.0) for number in (0, 1, 0))
     assert first.frames.shape == (4, 32, 32, 3) and first.frames.dtype == np.uint8
     assert first.actions.dtype == np.float32 and np.abs(first.actions).max() <= 1
     np.testing.assert_array_equal(first.frames, again.frames)

@@ -53,7 +53,9 @@ def metrics(entropy: float, noise: float) -> dict[str, float]:
     }
 
 
-def write_run(root: Path, run: str, seeds: list[int], log_every: int = 5000, scale: str = "cpu", health: Health | None = None) -> None:
+def write_run(
+    root: Path, run: str, seeds: list[int], log_every: int = 5000, scale: str = "cpu", health: Health | None = None
+) -> None:
     start, steps, shape = RUNS[run]
     folder, shape = root / "runs" / run, health or shape
     (folder / "metrics").mkdir(parents=True)

@@ -23,6 +23,9 @@ class SimulateConfig(_Frozen):
     frames: int = Field(ge=2)
     size: int = Field(64, ge=16, multiple_of=2)  # even, because the h264 file is yuv420p
     fps: int = Field(10, ge=1)
+    # not in paper: because its data cannot be had at small scales, how much colours, light and camera of the stand-ins
+    # differ from episode to episode is a parameter; the general corpus always varies in full.
+    variety: float = Field(1.0, ge=0, le=1)
     seed: int = Field(0, ge=0)
     workers: int = Field(2, ge=1)  # does not change the result
     stride: int = Field(1, ge=1)

@@ -19,7 +19,6 @@ class ActionAdaLNConfig(BaseModel):
     heads: int
     width: int | None = None
     mlp_ratio: float = 2.0
-    gain: float = 1.0
 
 
 class ActionBlock(nn.Module):
@@ -56,8 +55,7 @@ class ActionAdaLN(nn.Module):
 
     def forward(self, z_BAZ: Tensor) -> Tensor:
         """z: latent actions [B, A, Z], zero where dropped for guidance -> modulation [B, A + 1, 6, D]."""
-        # not in paper: because quantised actions are about 1/32 in size, a gain sets how loud they enter.
-        x_BAW = self.embed(self.config.gain * z_BAZ)
+        x_BAW = self.embed(z_BAZ)
         x_BAW = x_BAW + sincos_1d(x_BAW.shape[-1], torch.arange(x_BAW.shape[1])).to(x_BAW)
         for block in self.blocks:
             x_BAW = block(x_BAW)

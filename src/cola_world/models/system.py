@@ -27,6 +27,8 @@ class SystemConfig(BaseModel):
     action_adaln: ActionAdaLNConfig
     stdit3: STDiT3Config
     flow: FlowConfig = FlowConfig()
+    # not in paper: because codes are about 1/32 in size, a gain sets how loud they enter FDM and action AdaLN alike.
+    action_gain: float = 1.0
 
 
 class System(nn.Module):
@@ -59,8 +61,9 @@ class System(nn.Module):
         }
 
     def latent_actions(self, video_BTCYX: Tensor) -> Quantized:
-        """RGB in [0, 1] -> quantised latent actions; `z_BAMZ` carries the straight-through gradient."""
-        return self.quantizer(self.idm(video_BTCYX))
+        """RGB in [0, 1] -> quantised latent actions; `z_BAMZ` carries the straight-through gradient, at `action_gain`."""
+        quantized = self.quantizer(self.idm(video_BTCYX))
+        return quantized._replace(z_BAMZ=self.config.action_gain * quantized.z_BAMZ)
 
 
 @contextmanager

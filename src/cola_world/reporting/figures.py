@@ -72,7 +72,8 @@ def collapse(rows: pd.DataFrame) -> Figure:
             finish(axes, rows, metric)
         handles = [handle(line) for line in lines]
         if LAM in set(rows["run"]):
-            handles.append(Line2D([], [], color="black", linestyle=DASHED, lw=1.3, label="the pre-trained IDM (2-stage LAM, end)"))
+            label = "the pre-trained IDM (2-stage LAM, end)"
+            handles.append(Line2D([], [], color="black", linestyle=DASHED, lw=1.3, label=label))
         legend(figure, handles, columns=2)
         return figure
 
@@ -118,7 +119,7 @@ def draw_lines(axes: Axes, rows: pd.DataFrame, lines: Iterable[Line], metric: st
     for line in lines:
         values = curve(rows, line.run, metric)
         shared = {"data": values, "x": "snapshot", "y": "value", "color": line.color, "ax": axes, "legend": False}
-        sns.lineplot(**shared, units="seed", estimator=None, lw=0.5, alpha=0.45)
+        sns.lineplot(**shared, units="seed", estimator=None, lw=0.6, alpha=0.6)
         sns.lineplot(
             **shared, estimator="mean", errorbar=("pi", 100), lw=1.9, linestyle=line.dashes, err_kws={"alpha": 0.13, "lw": 0}
         )

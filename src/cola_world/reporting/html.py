@@ -10,17 +10,20 @@ from cola_world.reporting.verdicts import Judgement
 
 
 class HTML(str):
-    """Markup that a notebook's cell shows as it is."""
+    """Markup that a notebook's cell and a template show as it is."""
 
     def _repr_html_(self) -> str:
         return str(self)
+
+    __html__ = _repr_html_
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> HTML:
     """Cells are text, unless they are `HTML` already."""
     body = "\n".join("<tr>" + "".join(cell(value) for value in row) + "</tr>" for row in rows)
     columns = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return HTML(f'<div class="wide"><table class="{kind}">\n<thead><tr>{columns}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>')
+    top = f"<thead><tr>{columns}</tr></thead>\n" if head else ""
+    return HTML(f'<div class="wide"><table class="{kind}">\n{top}<tbody>\n{body}\n</tbody></table></div>')
 
 
 def cell(value: str) -> str:
@@ -43,28 +46,22 @@ def pill(verdict: str) -> HTML:
     return HTML(f'<span class="pill {verdict.replace(" ", "-")}">{escape(verdict)}</span>')
 
 
-def extent(values: pd.Series) -> str:
-    """Mean and range over seeds: `0.52 [0.48, 0.55]`."""
+def extent(values: pd.Series, decimals: int) -> HTML:
+    """Mean over seeds and, when there are several, the lowest and the highest below it."""
     if values.empty:
-        return "–"
-    if len(values) == 1:
-        return number(values.iloc[0])
-    return f"{number(values.mean())} [{number(values.min())}, {number(values.max())}]"
-
-
-def number(value: float) -> str:
-    """Three decimals, or three digits for values too small for them."""
-    return f"{value:.3f}" if abs(value) >= 0.05 or value == 0 else f"{value:.3g}"
+        return HTML("–")
+    mean, low, high = (f"{value:.{decimals}f}" for value in (values.mean(), values.min(), values.max()))
+    return HTML(mean if len(values) == 1 else f"{mean}<br><small>{low} to {high}</small>")
 
 
 def rules_text(rules: Rules) -> str:
     seeds = ", ".join(map(str, rules.search_seeds))
     return (
-        f"A claim is reproduced when it holds in at least {rules.reproduced_at:.0%} of the seeds, contradicted when it holds in at "
-        f"most {rules.contradicted_at:.0%} of them, and inconclusive in between or with fewer than {rules.minimum_seeds} seeds; it is "
-        f"not run when rows that it needs are missing. A trend must also reach its rank correlation to be reproduced, and be flat or "
-        f"falling to be contradicted. Choices were searched on seed {seeds} only, which never counts. The scale "
-        f"{', '.join(rules.without_verdict) or 'none'} gives no verdict."
+        f"A claim is reproduced when it holds in at least {rules.reproduced_at:.0%} of the seeds, contradicted when it holds "
+        f"in at most {rules.contradicted_at:.0%} of them, and inconclusive in between or with fewer than {rules.minimum_seeds} "
+        "seeds; it is not run when rows that it needs are missing. A trend must also reach its rank correlation to be "
+        f"reproduced, and be flat or falling to be contradicted. Choices were searched on seed {seeds} only, which never counts. "
+        f"The scale {', '.join(rules.without_verdict) or 'none'} is always inconclusive: it only checks that every stage works."
     )
 
 
@@ -72,21 +69,33 @@ def claim_card(judgement: Judgement) -> HTML:
     """A claim with its verdict and the numbers of every seed."""
     claim = judgement.claim
     rows = [
-        [f"seed {outcome.seed}", *outcome.numbers, HTML(f'<b class="{mark(outcome.holds)}">{mark(outcome.holds)}</b>')]
+        [f"seed\u00a0{outcome.seed}", *outcome.numbers, HTML(f'<b class="{mark(outcome.holds)}">{mark(outcome.holds)}</b>')]
         for outcome in judgement.outcomes
     ]
-    evidence = table(["", *judgement.columns, "claim holds"], rows, "evidence") if rows else ""
+    negated = claim.predicate.compare is not None and claim.predicate.compare.negate
+    last = "claim holds, as not all of these do" if negated else "claim holds"
+    evidence = table(["", *judgement.columns, last], rows, "evidence") if rows else ""
     return HTML(
         f'<div class="claim" id="{escape(claim.id)}">\n'
         f"<h3>{pill(judgement.verdict)} {escape(claim.statement)}</h3>\n"
         f'<p class="where">Paper: {escape(claim.paper)}. Scale {escape(judgement.scale)}, {counted(judgement)}.</p>\n'
         f"<p>{escape(judgement.reason)}</p>\n{evidence}\n"
-        f'<p class="where">Test: <code>{escape(claim.predicate.label())}</code>. {escape(claim.thresholds)}</p>\n</div>'
+        f'<p class="where">Test: <code>{escape(claim.predicate.label())}</code>. Limits: {escape(claim.thresholds)}</p>\n</div>'
     )
 
 
 def mark(holds: bool) -> str:
     return "yes" if holds else "no"
+
+
+def summary(judgements: Sequence[Judgement]) -> HTML:
+    """One line a claim: the verdict and a link to its evidence."""
+    rows = []
+    for judgement in judgements:
+        claim = judgement.claim
+        link = HTML(f'<a href="#{escape(claim.id)}">{escape(claim.statement)}</a>')
+        rows.append([pill(judgement.verdict), link, counted(judgement)])
+    return table(["verdict", "claim of the paper", "holds in"], rows, "verdicts")
 
 
 def counted(judgement: Judgement) -> str:

@@ -23,14 +23,15 @@ SCALES = {
     "gpu": "mid-size models on one GPU",
     "paper": "the paper's sizes and budgets",
 }
-FINAL_METRICS = (
-    "codebook/utilization",
-    "codebook/max_usage",
-    "codebook/entropy_normalized",
-    "codebook/entropy",
-    "shuffle_gap",
-    "flow_loss",
-)
+# Metrics of the table of final values, and how many decimals they are worth.
+FINAL_METRICS = {
+    "codebook/utilization": 3,
+    "codebook/max_usage": 3,
+    "codebook/entropy_normalized": 3,
+    "codebook/entropy": 3,
+    "shuffle_gap": 5,
+    "flow_loss": 4,
+}
 
 
 class Picture:
@@ -108,13 +109,13 @@ class Page:
             values = {metric: finals(self.rows, run, metric) for metric in FINAL_METRICS}
             seeds = max(len(series) for series in values.values())
             last = self.rows.loc[self.rows["run"] == run, "snapshot"].max() if seeds else None
-            numbers = [html.extent(series) for series in values.values()]
+            numbers = [html.extent(series, FINAL_METRICS[metric]) for metric, series in values.items()]
             rows.append([HTML(f"<code>{html.text(run)}</code>"), f"{last}" if seeds else "not run", f"{seeds}", *numbers])
         head = ["run", "step", "seeds", *(METRIC_LABELS[metric] for metric in FINAL_METRICS)]
         note = (
-            "Mean over seeds with the lowest and the highest seed in brackets. The shuffle gap is by how much the flow loss rises "
-            "when each clip is given another clip's actions: codes that are used but mean nothing have none. The flow loss of "
-            "different initialisations is comparable, the reconstruction of the latent action model has none."
+            "Mean over seeds, and below it the lowest and the highest seed. The shuffle gap is by how much the flow loss rises "
+            "when each clip is given another clip's actions; codes that are used but mean nothing have none. A latent action "
+            "model by itself has neither, as it has no world model."
         )
         return html.section("Final values", html.table(head, rows, "numbers"), html.paragraph(note, "note"))
 
@@ -122,9 +123,13 @@ class Page:
         """The e2e runs in the order of their warm-up."""
         return [line.run for line in figures.fork_lines(self.rows)]
 
+    def summary(self) -> HTML:
+        return html.summary(self.judgements)
+
     def verdicts(self) -> HTML:
         cards = [html.claim_card(judgement) for judgement in self.judgements]
-        return html.section("Claims of the paper, and what these runs say", *cards, html.paragraph(html.rules_text(self.claims.rules), "note"))
+        rules = html.paragraph(html.rules_text(self.claims.rules), "note")
+        return html.section("Claims of the paper, and what these runs say", *cards, rules)
 
     def phase_table(self, phases: Mapping[str, PhaseLike]) -> HTML:
         rows = phase_rows(phases)
@@ -152,8 +157,8 @@ class Page:
             *self.training_facts(known),
             *(["note", note] for note in self.plan.notes),
         ]
-        numbers = "Every number is a row of results.csv beside this page: run, snapshot (step), seed, metric, value, protocol, commit."
-        table = html.table(["", ""], facts, "facts")
+        numbers = "Every number is a row of results.csv beside this page, with its run, step, seed, protocol and commit."
+        table = html.table([], facts, "facts")
         parents = html.table(["run", "phase", "starts from", "steps"], [self.run_facts(run) for run in known], "facts")
         return html.section("Where the numbers come from", table, parents if known else "", html.paragraph(numbers, "note"))
 
@@ -176,18 +181,19 @@ class Page:
 
     def run_facts(self, run: str) -> list[str]:
         about = self.runs[run]
-        return [run, about["phase"], ", ".join(about["parents"]) or "random weights", f"{about['steps']}, from {about['start_step']}"]
+        parents = ", ".join(about["parents"]) or "random weights"
+        return [run, about["phase"], parents, f"{about['steps']}, from {about['start_step']}"]
 
     def reproduce(self) -> HTML:
         notebook = f"notebooks/{self.name}.ipynb"
         commands = {
             "make repro": "everything, from video to this page",
             f"dvc repro page@{self.name}": "this page and what it needs",
-            f"dvc exp run -S warmup_steps={max(1, self.plan.warmup_steps // 2)}": "another warm-up; only what depends on it runs again",
+            f"dvc exp run -S warmup_steps={max(1, self.plan.warmup_steps // 2)}": "another warm-up, and what depends on it",
         }
         width = max(map(len, commands))
         lines = "\n".join(f"{command:{width}}  # {what}" for command, what in commands.items())
-        note = HTML(f"This page is the notebook <code>{notebook}</code>; what it computes is in <code>src/cola_world/reporting</code>.")
+        note = HTML(f"This page is <code>{notebook}</code>; what it computes is in <code>src/cola_world/reporting</code>.")
         return html.section("How to reproduce", HTML(f"<pre>{html.escape(lines)}</pre>"), html.paragraph(note))
 
 

@@ -88,8 +88,9 @@ def decide(share: float, evidence: Evidence, rules: Rules, scale: str) -> tuple[
 
 def decide_trend(share: float, held: str, correlation: float, least: float, rules: Rules) -> tuple[Verdict, str]:
     if correlation != correlation:
-        return "inconclusive", f"A trend needs at least {TREND_POINTS} warm-up lengths. The longest against the shortest: {held.lower()}."
-    reason = f"The rank correlation is {correlation:.2f} ({least:g} is asked for). The longest above the shortest: {held.lower()}."
+        return "inconclusive", f"A trend needs at least {TREND_POINTS} lengths. The longest above the shortest: {held.lower()}."
+    asked = f"The rank correlation is {correlation:.2f} ({least:g} is asked for)."
+    reason = f"{asked} The longest above the shortest: {held.lower()}."
     if share >= rules.reproduced_at and correlation >= least:
         return "reproduced", reason
     if share <= rules.contradicted_at and correlation <= 0:
@@ -174,4 +175,7 @@ def trend(predicate: Trend, rows: pd.DataFrame) -> Evidence:
 def rank_correlation(values: pd.Series) -> float:
     """Spearman's, of the values with their own order; 0 when all are equal."""
     ranks = values.rank()
-    return 0.0 if ranks.nunique() == 1 else float(ranks.corr(pd.Series(range(len(ranks)), dtype=float)))
+    if ranks.nunique() == 1:
+        return 0.0
+    # Rounded, so that a correlation of exactly the limit reaches it.
+    return round(float(ranks.corr(pd.Series(range(len(ranks)), dtype=float))), 9)

@@ -42,19 +42,29 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 class Trainer:
-    """Owns the optimiser of one phase; `step` counts from the start of the line of runs, through forks.
-
-    not in paper: because parts that a fork unfreezes have no history, they start with fresh optimiser state, while the
-    learning rate goes on where the parent's stood.
-    """
+    """Owns the optimiser of one phase; `step` counts from the start of the line of runs, through forks."""
 
     def __init__(self, system: System, phase: Phase, config: TrainingConfig, source: BatchSource, seed: int):
         self.system, self.phase, self.config, self.source, self.seed = system, phase, config, source, seed
         self.step = 0
         self.parameters = select_trainable(system, phase)
+        # not in paper: because parts that a fork unfreezes have no moments yet, their learning rate rises from zero as
+        # every part's does when it starts to learn, while the others go on; one group a part keeps them apart.
+        groups = [{"params": own, "name": part} for part, own in self.by_part().items()]
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+            groups, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
         )
+
+    def by_part(self) -> dict[str, list[torch.nn.Parameter]]:
+        parts: dict[str, list[torch.nn.Parameter]] = {}
+        for name, parameter in self.parameters.items():
+            parts.setdefault(name.partition(".")[0], []).append(parameter)
+        return parts
+
+    def steps_learned(self, group: dict) -> int:
+        """Optimiser steps that a part has behind it, its ancestors' included."""
+        state = self.optimizer.state.get(group["params"][0])
+        return int(state["step"]) if state else 0
 
     def train_step(self) -> dict[str, Tensor]:
         """One optimiser step; the unweighted losses stay on the device."""
@@ -64,7 +74,7 @@ class Trainer:
         sum(self.config.weight(name) * loss for name, loss in losses.items()).backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, (self.step + 1) / self.config.rise)
+            group["lr"] = self.config.learning_rate * min(1.0, (self.steps_learned(group) + 1) / self.config.rise)
         self.optimizer.step()
         self.step += 1
         return {name: loss.detach() for name, loss in losses.items()}

@@ -93,8 +93,7 @@ def collect(plan: RunPlan, folders: dict[int, Path], out: Path) -> None:
 
 def describe(plan: RunPlan, parameters: dict[str, int]) -> dict:
     protocol = (
-        f"{plan.batches.heldout_clips} fixed held-out clips of {plan.batches.num_frames} frames, "
-        f"{plan.batches.num_frames - 1} actions each, {plan.system.idm.tokens} tokens an action"
+        f"{plan.batches.heldout_clips} held-out clips of {plan.batches.num_frames} frames"
     )
     return {
         "run": plan.run,

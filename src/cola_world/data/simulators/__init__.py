@@ -1,4 +1,4 @@
-"""One file an environment; each has `record(rng, frames, size, fps) -> Episode`.
+"""One file an environment; each has `record(rng, frames, size, fps, variety) -> Episode`.
 
 An episode is a pure function of its generator: it does not depend on what the process rendered before.
 """

@@ -17,7 +17,7 @@ WALLS = {  # place -> its x and y axes; their product points inwards
 ACTION_DIM = 3  # the camera's own velocity: azimuth, elevation, distance
 
 
-def record(rng: np.random.Generator, frames: int, size: int, fps: int) -> Episode:
+def record(rng: np.random.Generator, frames: int, size: int, fps: int, variety: float) -> Episode:
     """One scene with its own bodies, colours and camera path. Kicks every few frames keep the bodies from coming to rest."""
     model = mujoco.MjModel.from_xml_string(_scene(rng))
     studio, data = Studio(model, size, detail=0.01), mujoco.MjData(model)

@@ -1,4 +1,4 @@
-"""The Adroit hand seen by a head that looks about, as in egocentric video: the hand sways while its fingers open and close.
+"""The Adroit hand close up: the whole hand sways while its fingers open and close.
 
 Stands in for human video, so its actions are hidden.
 """
@@ -8,10 +8,10 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from .scene import Episode, Head, RandomTargets, Studio, View, installed_file, relight, tint
+from .scene import Episode, RandomTargets, Studio, View, installed_file, relight, tint
 
-JOINTS = 30
-ACTION_DIM = JOINTS + Head.ACTION_DIM  # and the turn of the head that looks at the hand
+ACTION_DIM = 30
+SKIN, SLEEVE = np.array([0.85, 0.62, 0.48]), np.array([0.15, 0.35, 0.75])
 ARM, WRIST = 6, 2  # the first actuators: slides and turns of the forearm, then the wrist
 VIEW = View(np.array([0.0, -0.20, 0.26]), 0.32, 90.0, -60.0)
 # The arm's servos rest at ARM_HOME and an action of ±1 moves them by ARM_REACH: the hand stays in the picture.
@@ -29,48 +29,47 @@ def _stage(size: int) -> tuple[Studio, mujoco.MjData]:
 
 def _stiffen(model: mujoco.MjModel) -> None:
     """Position servos as in the published Adroit tasks: wrist 10, fingers 1."""
-    for index, gain in [(slice(ARM, ARM + WRIST), 10.0), (slice(ARM + WRIST, JOINTS), 1.0)]:
+    for index, gain in [(slice(ARM, ARM + WRIST), 10.0), (slice(ARM + WRIST, ACTION_DIM), 1.0)]:
         model.actuator_gainprm[index, 0] = gain
         model.actuator_biasprm[index, 1] = -gain
 
 
-def record(rng: np.random.Generator, frames: int, size: int, fps: int) -> Episode:
+def record(rng: np.random.Generator, frames: int, size: int, fps: int, variety: float) -> Episode:
     """One episode: arm, wrist and each finger chase their own targets, which jump every few frames."""
     studio, data = _stage(size)
     model = studio.model
     studio.reset_look()
     mujoco.mj_resetData(model, data)
-    tint(model.mat_rgba, rng, 0.35)
-    _dress(model, rng)
-    relight(model, rng)
-    view = VIEW.jittered(rng)
-    head = Head(rng, view)
+    tint(model.mat_rgba, rng, 0.35 * variety)
+    _dress(model, rng, variety)
+    relight(model, rng, variety)
+    view = VIEW.jittered(rng, variety)
     middle, half = model.actuator_ctrlrange.mean(1), np.ptp(model.actuator_ctrlrange, axis=1) / 2
     middle[:ARM], half[:ARM] = ARM_HOME, ARM_REACH
     arm = RandomTargets(rng, [-1] * ARM, [1] * ARM, hold=(3, 7))
     curl = RandomTargets(rng, [-1] * 5, [1] * 5, hold=(2, 6))
-    detail = RandomTargets(rng, [-1] * (JOINTS - ARM), [1] * (JOINTS - ARM), hold=(3, 7), jump=0)
+    detail = RandomTargets(rng, [-1] * (ACTION_DIM - ARM), [1] * (ACTION_DIM - ARM), hold=(3, 7), jump=0)
     substeps = max(1, round(1 / (fps * model.opt.timestep)))
     images = np.empty((frames, size, size, 3), np.uint8)
     actions = np.empty((frames, ACTION_DIM), np.float32)
     mujoco.mj_forward(model, data)
     for i in range(frames):
         images[i] = studio.shoot(data, view)
-        actions[i, :JOINTS] = np.clip(np.concatenate([arm.next(), _fingers(curl.next(), detail.next())]), -1, 1)
-        actions[i, JOINTS:] = head.move()
-        data.ctrl[:] = middle + half * actions[i, :JOINTS]
+        actions[i] = np.clip(np.concatenate([arm.next(), _fingers(curl.next(), detail.next())]), -1, 1)
+        data.ctrl[:] = middle + half * actions[i]
         mujoco.mj_step(model, data, substeps)
     return Episode(images, actions, "move the hand and its fingers about")
 
 
-def _dress(model: mujoco.MjModel, rng: np.random.Generator) -> None:
+def _dress(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> None:
     """One colour for the skin, from a wide range of browns and pinks, and one for the sleeve."""
-    skin = rng.uniform(0.35, 1.0) * np.array([1.0, rng.uniform(0.6, 0.85), rng.uniform(0.4, 0.75)])
+    own = rng.uniform(0.35, 1.0) * np.array([1.0, rng.uniform(0.6, 0.85), rng.uniform(0.4, 0.75)])
+    skin = SKIN + variety * (own - SKIN)
     for geom in range(model.ngeom):
         body = model.body(model.geom_bodyid[geom]).name
         if body not in ("world", "table", "Object"):
             model.geom_rgba[geom, :3] = skin * rng.uniform(0.9, 1.0)
-    model.geom("V_forearm").rgba[:3] = rng.uniform(0.1, 0.95, 3)
+    model.geom("V_forearm").rgba[:3] = SLEEVE + variety * (rng.uniform(0.1, 0.95, 3) - SLEEVE)
 
 
 # Actuators after the arm: wrist (2), three fingers of four joints, the little finger and the thumb of five.

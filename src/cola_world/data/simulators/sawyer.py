@@ -23,17 +23,17 @@ def _stage(task: str, size: int):
     return env, Studio(env.model, size, detail=0.006), ENV_POLICY_MAP[task]()
 
 
-def record(rng: np.random.Generator, frames: int, size: int, fps: int) -> Episode:
+def record(rng: np.random.Generator, frames: int, size: int, fps: int, variety: float) -> Episode:
     task = TASKS[int(rng.integers(len(TASKS)))]
     env, studio, policy = _stage(task, size)
     steps = max(1, round(1 / (fps * env.dt)))
     env.seed(int(rng.integers(2**31)))
     studio.reset_look()
     observation, _ = env.reset()
-    tint(env.model.mat_rgba, rng, 0.35)
-    tint(env.model.geom_rgba, rng, 0.3)
-    relight(env.model, rng)
-    view = VIEW.jittered(rng)
+    tint(env.model.mat_rgba, rng, 0.35 * variety)
+    tint(env.model.geom_rgba, rng, 0.3 * variety)
+    relight(env.model, rng, variety)
+    view = VIEW.jittered(rng, variety)
     scripted = rng.random() < SCRIPTED
     targets = RandomTargets(rng, LOW, HIGH)
     grips = RandomTargets(rng, [-1], [1], hold=(2, 6))

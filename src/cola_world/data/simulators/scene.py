@@ -7,7 +7,6 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-FIELD_OF_VIEW = 45.0  # degrees, MuJoCo's own for a free camera
 LOOK = ("geom_rgba", "mat_rgba", "light_diffuse", "light_ambient", "light_dir")
 
 
@@ -29,11 +28,12 @@ class View:
     azimuth: float
     elevation: float
 
-    def jittered(self, rng: np.random.Generator, *, angle: float = 8.0, shift: float = 0.02) -> "View":
+    def jittered(self, rng: np.random.Generator, variety: float) -> "View":
         """The same view from a slightly different place, as if every episode had its own tripod."""
+        angle, shift = 8.0 * variety, 0.02 * variety
         return View(
             lookat=self.lookat + rng.uniform(-shift, shift, 3),
-            distance=self.distance * rng.uniform(0.95, 1.08),
+            distance=self.distance * (1 + variety * rng.uniform(-0.05, 0.08)),
             azimuth=self.azimuth + rng.uniform(-angle, angle),
             elevation=self.elevation + rng.uniform(-angle, angle) / 2,
         )
@@ -121,11 +121,12 @@ def tint(colours: np.ndarray, rng: np.random.Generator, strength: float) -> None
     colours[:, :3] = np.clip(colours[:, :3] * factor, 0.05, 1.0)
 
 
-def relight(model: mujoco.MjModel, rng: np.random.Generator) -> None:
+def relight(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> None:
     """A different lamp for every episode: brightness, warmth and direction."""
-    warmth = np.array([1.0, 1.0, 1.0]) + rng.uniform(-0.12, 0.12) * np.array([1.0, 0.0, -1.0])
-    model.light_diffuse[:] = np.clip(model.light_diffuse * rng.uniform(0.8, 1.25) * warmth, 0, 1)
-    model.light_dir[:] = model.light_dir + rng.uniform(-0.3, 0.3, model.light_dir.shape)
+    warmth = np.array([1.0, 1.0, 1.0]) + variety * rng.uniform(-0.12, 0.12) * np.array([1.0, 0.0, -1.0])
+    brightness = 1 + variety * rng.uniform(-0.2, 0.25)
+    model.light_diffuse[:] = np.clip(model.light_diffuse * brightness * warmth, 0, 1)
+    model.light_dir[:] = model.light_dir + variety * rng.uniform(-0.3, 0.3, model.light_dir.shape)
 
 
 class RandomTargets:
@@ -161,31 +162,6 @@ class RandomTargets:
             if np.sqrt(np.mean(((point - self.target) / span) ** 2)) >= self.jump:
                 break
         return point
-
-
-class Head:
-    """A camera carried by a head: it pans and tilts towards points of interest that jump every few frames.
-
-    `reach` is how far it may look aside and `speed` how far it goes in a frame, both in widths of the picture.
-    """
-
-    ACTION_DIM = 2  # pan and tilt, 1 being `speed`
-
-    def __init__(self, rng: np.random.Generator, view: View, reach: float = 0.22, speed: float = 0.13):
-        self.view, self.home, self.speed = view, view.lookat.copy(), speed
-        self.targets = RandomTargets(rng, [-reach, -reach], [reach, reach], hold=(1, 4))
-        self.offset = np.zeros(2)
-
-    def move(self) -> np.ndarray:
-        """Turn for one frame -> what was done, each in [-1, 1]."""
-        step = np.clip(self.targets.next() - self.offset, -self.speed, self.speed)
-        self.offset += step
-        azimuth, elevation = np.radians(self.view.azimuth), np.radians(self.view.elevation)
-        right = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0])
-        up = np.array([-np.cos(azimuth) * np.sin(elevation), -np.sin(azimuth) * np.sin(elevation), np.cos(elevation)])
-        width = 2 * np.tan(np.radians(FIELD_OF_VIEW / 2)) * self.view.distance
-        self.view.lookat = self.home + width * (self.offset[0] * right + self.offset[1] * up)
-        return step / self.speed
 
 
 def installed_file(package: str, *parts: str) -> str:

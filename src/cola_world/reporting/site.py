@@ -1,0 +1,153 @@
+"""The front page of the reports, and the same as Markdown for a repository's page."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from cola_world.reporting import html
+from cola_world.reporting.assumptions import assumptions
+from cola_world.reporting.html import HTML
+from cola_world.reporting.pages import Page
+from cola_world.reporting.render import NOTEBOOKS, REPORTS, TEMPLATES, title
+from cola_world.reporting.results import read_costs, write
+from cola_world.reporting.verdicts import Judgement, judge_all
+
+THUMBNAIL_WIDTH = 640
+
+
+class Entry(NamedTuple):
+    name: str
+    title: str
+    thumbnail: str
+
+
+def build(root: Path) -> None:
+    """Write reports/index.html and reports/README.md below `root`; only pages that exist are listed."""
+    page = Page("index", root)
+    judgements = judge_all(page.claims, page.rows, page.plan.scale)
+    entries = [
+        Entry(path.stem, title(nbformat.read(path, as_version=4)), thumbnail(root / REPORTS / "figures" / f"{path.stem}.png"))
+        for path in sorted((root / NOTEBOOKS).glob("*.ipynb"))
+        if (root / REPORTS / f"{path.stem}.html").exists()
+    ]
+    write(root / REPORTS / "index.html", index(page, judgements, entries))
+    write(root / REPORTS / "README.md", readme(page, judgements, entries))
+
+
+def index(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry]) -> str:
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("index.html.j2").render(
+        style=HTML((TEMPLATES / "style.css").read_text()),
+        badge=page.badge(),
+        counts=counts(judgements),
+        verdicts=verdict_table(judgements, {entry.name for entry in entries}),
+        rules=html.rules_text(page.claims.rules),
+        entries=entries,
+        facts=facts(page),
+        costs=cost_table(read_costs(page.root)),
+        assumptions=assumption_table(page.root),
+    )
+
+
+def counts(judgements: Sequence[Judgement]) -> str:
+    """`7 reproduced, 1 contradicted, 1 not run`"""
+    found = Counter(judgement.verdict for judgement in judgements)
+    order = ("reproduced", "contradicted", "inconclusive", "not run")
+    return ", ".join(f"{found[verdict]} {verdict}" for verdict in order if found[verdict])
+
+
+def verdict_table(judgements: Sequence[Judgement], pages: set[str]) -> HTML:
+    rows = []
+    for judgement in judgements:
+        claim = judgement.claim
+        statement = html.text(claim.statement)
+        if claim.page in pages:
+            statement = f'<a href="{claim.page}.html#{claim.id}">{statement}</a>'
+        rows.append([html.pill(judgement.verdict), HTML(statement), claim.paper, html.counted(judgement), judgement.scale])
+    return html.table(["verdict", "claim of the paper", "where", "holds in", "scale"], rows, "verdicts")
+
+
+def facts(page: Page) -> HTML:
+    plan = page.plan
+    rows = [
+        ["data", ", ".join(f"{name} {share:.1%}" for name, share in plan.data.items()) + " of the training clips"],
+        ["warm-up", f"{plan.warmup_steps} steps; sweep {', '.join(map(str, plan.warmup_sweep)) or 'none'}"],
+        ["seeds", page.seeds_text()],
+        ["commit of the runs", ", ".join(sorted(set(page.rows["commit"]))) or "–"],
+        *(["note", note] for note in plan.notes),
+    ]
+    return html.table([], rows, "facts")
+
+
+def cost_table(costs: pd.DataFrame) -> HTML:
+    """Time and memory by run; a run's seeds are summed."""
+    if costs.empty:
+        return html.paragraph("No run has been made.")
+    rows = []
+    for run, seeds in costs.groupby("run"):
+        minutes = seeds["wall_s"].sum() / 60
+        peak = f"{seeds['peak_rss_mb'].max():,} MB"
+        devices = ", ".join(sorted(set(seeds["device"])))
+        steps, samples = f"{seeds['steps'].max():,}", f"{seeds['samples'].sum():,}"
+        rows.append([run, f"{len(seeds)}", steps, samples, f"{minutes:.1f} min", peak, devices])
+    total = f"{costs['wall_s'].sum() / 60:.1f} min"
+    rows.append(["all", "", "", f"{costs['samples'].sum():,}", total, f"{costs['peak_rss_mb'].max():,} MB", ""])
+    head = ["run", "seeds", "optimiser steps each", "clips seen", "time, seeds summed", "most memory of one", "device"]
+    return html.table(head, rows, "costs")
+
+
+def assumption_table(root: Path) -> HTML:
+    rows = []
+    for found in assumptions(root):
+        place = f'<a href="../{html.text(found.file)}"><code>{html.text(Path(found.file).name)}:{found.line}</code></a>'
+        rows.append([HTML(place), HTML(f"<code>{html.text(found.subject)}</code>"), found.reason])
+    return html.table(["where", "what", "why"], rows, "assumptions")
+
+
+def thumbnail(path: Path) -> str:
+    """A smaller copy of the picture as a data URI."""
+    with Image.open(path) as picture:
+        height = round(picture.height * THUMBNAIL_WIDTH / picture.width)
+        small = picture.convert("RGB").resize((THUMBNAIL_WIDTH, height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def readme(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry]) -> str:
+    plan = page.plan
+    lines = [
+        "# Reports",
+        "",
+        "Made by `make repro` from the runs of this repository; `index.html` is the same with costs and assumptions, and",
+        "[results.csv](results.csv) holds every number.",
+        "",
+        f"Scale `{plan.scale}`, seeds {', '.join(map(str, plan.seeds))}. {page.steps_text()}",
+        *(f"Note: {note}." for note in plan.notes),
+        "",
+        f"## Claims: {counts(judgements)}",
+        "",
+        "| verdict | claim of the paper | where | holds in | scale |",
+        "|---|---|---|---|---|",
+        *(markdown_row(judgement) for judgement in judgements),
+        "",
+        html.rules_text(page.claims.rules),
+    ]
+    for entry in entries:
+        lines += ["", f"## {entry.title}", "", f"![{entry.title}](figures/{entry.name}.png)"]
+        lines += ["", f"Page: [{entry.name}.html]({entry.name}.html)"]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_row(judgement: Judgement) -> str:
+    claim = judgement.claim
+    return f"| **{judgement.verdict}** | {claim.statement} | {claim.paper} | {html.counted(judgement)} | {judgement.scale} |"

@@ -1,0 +1,132 @@
+"""Notebooks are thin and clean; pages stand alone and come out the same twice; the front page lists what there is."""
+
+import json
+import re
+
+import pytest
+import synthetic
+from conftest import ROOT
+
+from cola_world.reporting import render, results, site
+from cola_world.reporting.assumptions import assumptions
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = [path.stem for path in NOTEBOOKS]
+FETCHES = re.compile(r"""(?:src|href|action|data)\s*=\s*["']?\s*(?:[a-z]+:)?//|@import|url\(|<script|<link|<iframe""", re.I)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A workspace with every page rendered once."""
+    root = tmp_path_factory.mktemp("pages")
+    synthetic.write_all(root, [1, 2, 3, 4], log_every=3000)
+    for name in ("notebooks", "data", "src"):
+        (root / name).symlink_to(ROOT / name)
+    results.collect(root)
+    for name in PAGES:
+        render.render(name, root)
+    site.build(root)
+    return root
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=PAGES)
+def test_notebooks_hold_no_outputs_and_little_code(path):
+    notebook = json.loads(path.read_text())
+    assert len(notebook["cells"]) <= 12
+    assert notebook["metadata"]["kernelspec"]["language"] == "python"
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+            assert len(cell["source"]) <= 8
+    assert any("parameters" in cell["metadata"].get("tags", []) for cell in notebook["cells"])
+
+
+@pytest.mark.parametrize("name", [*PAGES, "index"])
+def test_pages_fetch_nothing(root, name):
+    page = (root / "reports" / f"{name}.html").read_text()
+    without_images = re.sub(r'src="data:image/[a-z+]+;base64,[A-Za-z0-9+/=\s]+"', "", page)
+    assert not FETCHES.findall(without_images)
+    assert "http" not in without_images
+    assert "data:image/" in page
+
+
+@pytest.mark.parametrize("name", [*PAGES, "index"])
+def test_links_lead_somewhere(root, name):
+    page = (root / "reports" / f"{name}.html").read_text()
+    for link in re.findall(r'href="([^"]+)"', page):
+        target, _, anchor = link.partition("#")
+        linked = (root / "reports" / target).resolve() if target else root / "reports" / f"{name}.html"
+        assert linked.exists(), link
+        assert not anchor or f'id="{anchor}"' in linked.read_text(), link
+
+
+def test_a_page_shows_scale_numbers_verdicts_and_where_they_come_from(root):
+    page = (root / "reports/figure2_collapse.html").read_text()
+    for text in ("scale: cpu", "0.04 optimiser steps", "4 of 4 seeds", "reproduced"):
+        assert text in page
+    for text in ("0123456789", "agibot", "256 fixed held-out clips", "seed 0 only", "learning_rate 0.001", "make repro"):
+        assert text in page
+    assert "Traceback" not in page
+    assert "papermill" not in page
+    assert str(root) not in page
+
+
+def test_rendering_twice_gives_the_same_bytes(root):
+    files = sorted((root / "reports").rglob("figure2_collapse.*"))
+    assert len(files) == 3
+    before = [path.read_bytes() for path in files]
+    render.render("figure2_collapse", root)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_front_page_lists_only_pages_that_exist(root, tmp_path):
+    synthetic.write_plan(tmp_path, [1])
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    synthetic.write_run(tmp_path, "lam", [1])
+    results.collect(tmp_path)
+    site.build(tmp_path)
+    alone = (tmp_path / "reports/index.html").read_text()
+    assert "None is rendered yet" in alone
+    assert "8 not run" in alone
+    assert all(f"{name}.html" in (root / "reports/index.html").read_text() for name in PAGES)
+
+
+def test_readme_reads_on_the_repositorys_page_and_holds_no_cost(root):
+    text = (root / "reports/README.md").read_text()
+    for name in re.findall(r"\]\(([^)]+)\)", text):
+        assert (root / "reports" / name).exists(), name
+    assert text.count("| **reproduced** |") == 9
+    costs = root / results.COSTS
+    costs.write_text(costs.read_text().replace("41.5", "77.7"))
+    site.build(root)
+    assert (root / "reports/README.md").read_text() == text
+
+
+def test_an_unknown_page_is_one_clear_line(root):
+    with pytest.raises(ValueError, match="no page; the pages are figure1"):
+        render.render("figure9", root)
+
+
+def test_assumptions_are_found_in_comments_and_docstrings(tmp_path):
+    source = tmp_path / "src" / "a.py"
+    source.parent.mkdir()
+    source.write_text(
+        "class A:\n"
+        "    # not in paper: because it is\n"
+        "    # unstated.\n"
+        "    clip: float = 1.0\n"
+        "    size = 3  # not in paper: because three is enough.\n"
+        "def f():\n"
+        '    """Does.\n\n'
+        "    not in paper: because so\n"
+        '    it goes.\n    """\n'
+    )
+    found = [(each.line, each.subject, each.reason) for each in assumptions(tmp_path)]
+    assert found == [
+        (2, "clip: float = 1.0", "because it is unstated."),
+        (5, "size = 3", "because three is enough."),
+        (9, "f", "because so it goes."),
+    ]

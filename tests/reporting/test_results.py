@@ -1,0 +1,85 @@
+"""What is collected is what was measured, digit by digit, in one order, and of planned runs only."""
+
+import csv
+import random
+import shutil
+
+import pytest
+import synthetic
+
+from cola_world.reporting import results
+from cola_world.reporting.plan import read_plan
+
+
+@pytest.fixture
+def root(tmp_path):
+    synthetic.write_plan(tmp_path, [1, 2, 10])
+    for run in ("lam", "e2e"):
+        synthetic.write_run(tmp_path, run, [1, 2, 10])
+    return tmp_path
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_number_comes_through_and_rows_are_sorted(root):
+    results.collect(root)
+    rows = read(root / results.RESULTS)
+    assert tuple(rows[0]) == results.COLUMNS
+    found = {(row["run"], row["seed"], row["snapshot"], row["metric"]): row["value"] for row in rows}
+    written = {
+        (path.parts[-3], path.stem.removeprefix("seed"), row["step"], row["metric"]): row["value"]
+        for path in root.glob("runs/*/metrics/*.csv")
+        for row in read(path)
+    }
+    assert found == written
+    keys = [(row["run"], int(row["snapshot"]), row["corpus"], int(row["seed"]), row["metric"]) for row in rows]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+
+
+def test_order_of_the_rows_of_a_run_and_cost_change_nothing(root):
+    results.collect(root)
+    before = [(root / name).read_bytes() for name in (results.RESULTS, results.RUNS)]
+    path = root / "runs/e2e/metrics/seed1.csv"
+    head, *lines = path.read_text().splitlines()
+    random.Random(0).shuffle(lines)
+    path.write_text("\n".join([head, *lines]) + "\n")
+    cost = (root / "runs/e2e/cost.json").read_text()
+    (root / "runs/e2e/cost.json").write_text(cost.replace("41.5", "99.5"))
+    results.collect(root)
+    assert [(root / name).read_bytes() for name in (results.RESULTS, results.RUNS)] == before
+    assert "99.5" in (root / results.COSTS).read_text()
+
+
+def test_a_run_that_is_no_longer_planned_is_left_out(root):
+    synthetic.write_run(root, "e2e_from_1000", [1])
+    (root / "runs/plan/e2e_from_1000.json").unlink()
+    results.collect(root)
+    assert set(results.read_rows(root)["run"]) == {"lam", "e2e"}
+
+
+def test_final_values_are_of_the_last_step(root):
+    results.collect(root)
+    rows = results.read_rows(root)
+    last = results.finals(rows, "e2e", "flow_loss")
+    assert list(last.index) == [1, 2, 10]
+    assert rows.loc[rows["run"] == "e2e", "snapshot"].agg(["min", "max"]).tolist() == [8000, 30000]
+    values = results.curve(rows, "e2e", "flow_loss").query("seed == 10 and snapshot == 30000")["value"]
+    assert last[10] == values.item()
+
+
+def test_missing_files_are_named(root):
+    with pytest.raises(ValueError, match="results.csv"):
+        results.read_rows(root)
+    shutil.rmtree(root / "runs/plan")
+    with pytest.raises(ValueError, match="report.json"):
+        read_plan(root)
+
+
+def test_a_wrong_plan_is_named(root):
+    synthetic.dump(root / "runs/plan/report.json", {"scale": "cpu"})
+    with pytest.raises(ValueError, match="report.json: seeds"):
+        read_plan(root)
