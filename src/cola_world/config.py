@@ -161,8 +161,10 @@ class Profile(Strict):
     def sizes_agree(self) -> Profile:
         for part in ("idm", "fdm"):
             size = getattr(self.system, part).image_size
-            if size != self.clips.crop:
-                raise ValueError(f"system.{part}.image_size: {size} differs from clips.crop; right would be {self.clips.crop}")
+            if size > self.clips.crop:
+                raise ValueError(f"system.{part}.image_size: {size} exceeds clips.crop; at most {self.clips.crop} is possible")
+        if self.system.fdm.image_size != self.system.idm.image_size:
+            raise ValueError(f"system.fdm.image_size: {self.system.fdm.image_size} differs from the IDM's {self.system.idm.image_size}")
         if self.simulate.frames < self.clips.num_frames:
             raise ValueError(f"simulate.frames: {self.simulate.frames} is shorter than a clip; at least {self.clips.num_frames}")
         return self

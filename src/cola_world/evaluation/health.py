@@ -29,7 +29,8 @@ def measure(system: System, phase: Phase, heldout: Batch, chunk: int = 64) -> di
         metrics["shuffle_gap"] = shuffled - metrics["flow_loss"]
     if "pixel" in phase.losses:
         pairs = zip(heldout.video.split(chunk), actions.split(chunk), strict=True)
-        metrics["pixel_mse"] = torch.stack([system.fdm.loss(*pair) for pair in pairs]).mean().item()
+        losses = [system.fdm.loss(system.lam_video(video), part) for video, part in pairs]
+        metrics["pixel_mse"] = torch.stack(losses).mean().item()
     return metrics
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -60,9 +61,17 @@ class System(nn.Module):
             "stdit3": self.world_model.stdit3,
         }
 
+    def lam_video(self, video_BTCYX: Tensor) -> Tensor:
+        """The clip at the LAM's own resolution (paper B.1, B.2: 224 px where the world model sees 256)."""
+        size = self.config.idm.image_size
+        if video_BTCYX.shape[-1] == size:
+            return video_BTCYX
+        frames = F.interpolate(video_BTCYX.flatten(0, 1), size=(size, size), mode="bilinear", antialias=True)
+        return frames.unflatten(0, video_BTCYX.shape[:2])
+
     def latent_actions(self, video_BTCYX: Tensor) -> Quantized:
         """RGB in [0, 1] -> quantised latent actions; `z_BAMZ` carries the straight-through gradient, at `action_gain`."""
-        quantized = self.quantizer(self.idm(video_BTCYX))
+        quantized = self.quantizer(self.idm(self.lam_video(video_BTCYX)))
         return quantized._replace(z_BAMZ=self.config.action_gain * quantized.z_BAMZ)
 
 

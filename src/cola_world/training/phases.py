@@ -75,7 +75,7 @@ def phase_losses(system: System, phase: Phase, batch: Batch, generator: torch.Ge
     action_BAZ = None if quantized is None else quantized.z_BAMZ.flatten(2)
     losses = {}
     if "pixel" in phase.losses:
-        losses["pixel"] = system.fdm.loss(batch.video, action_BAZ)
+        losses["pixel"] = system.fdm.loss(system.lam_video(batch.video), action_BAZ)
     if "flow" in phase.losses:
         losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, generator).mean()
     if "vq" in phase.losses:

@@ -1,7 +1,7 @@
-"""Several seeds of a run at a time, one thread each, with progress; workers die with the process that started them."""
+"""Several seeds of a run at a time, with progress; workers die with the process that started them."""
 
+import json
 import multiprocessing
-import os
 import queue
 import shutil
 import time
@@ -20,12 +20,11 @@ REPORT_EVERY_S = 0.5
 messages: multiprocessing.Queue
 
 
-def start_worker(channel: multiprocessing.Queue) -> None:
+def start_worker(channel: multiprocessing.Queue, threads: int) -> None:
     global messages
     die_with_parent()
     messages = channel
-    # One thread a worker: runs are independent, and small matrices gain nothing from a second thread.
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
 
 
 def work(plan: RunPlan, seed: int, inputs: Inputs) -> Path:
@@ -44,8 +43,10 @@ def run_all_seeds(plan: RunPlan, inputs: Inputs) -> dict[int, Path]:
     """Train every seed of the plan -> each seed's folder in the store."""
     context = multiprocessing.get_context("spawn")
     channel = context.Queue()
-    workers = max(1, min(plan.workers, len(plan.seeds), os.cpu_count() or 1))
-    with ProcessPoolExecutor(workers, context, start_worker, (channel,)) as pool, Bar(plan.run) as bar:
+    workers = max(1, min(plan.workers, len(plan.seeds)))
+    # Runs are independent, so cores go to them first; a single seed has all of the workers' threads.
+    threads = max(1, plan.workers // workers)
+    with ProcessPoolExecutor(workers, context, start_worker, (channel, threads)) as pool, Bar(plan.run) as bar:
         futures = {pool.submit(work, plan, seed, inputs): seed for seed in plan.seeds}
         follow(futures, channel, bar)
         return {seed: future.result() for future, seed in futures.items()}
@@ -75,8 +76,6 @@ def follow(futures: dict, channel: multiprocessing.Queue, bar: Bar) -> None:
 
 def collect(plan: RunPlan, folders: dict[int, Path], out: Path) -> None:
     """Copy the finished runs from the store to `out` in the layout that later steps read."""
-    import json
-
     costs = {}
     for seed, folder in folders.items():
         for steps in plan.snapshots:
@@ -92,9 +91,7 @@ def collect(plan: RunPlan, folders: dict[int, Path], out: Path) -> None:
 
 
 def describe(plan: RunPlan, parameters: dict[str, int]) -> dict:
-    protocol = (
-        f"{plan.batches.heldout_clips} held-out clips of {plan.batches.num_frames} frames"
-    )
+    protocol = f"{plan.batches.heldout_clips} held-out clips of {plan.batches.num_frames} frames"
     return {
         "run": plan.run,
         "phase": plan.phase,
