@@ -5,7 +5,13 @@ import torch
 from tiny import awake
 
 from cola_world.models.flow import (
-    FlowConfig, drop_actions, flow_loss, noised, resolution_ratio, sample_timesteps, shift_timesteps,
+    FlowConfig,
+    drop_actions,
+    flow_loss,
+    noised,
+    resolution_ratio,
+    sample_timesteps,
+    shift_timesteps,
 )  # fmt: skip
 
 
