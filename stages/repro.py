@@ -10,11 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-SAMPLE_EVERY_S = 1.0
+SAMPLE_EVERY_S = 2.0
 
 
 def set_process_option(option: int, value: int) -> None:
@@ -77,8 +78,21 @@ def memory_mb(process: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
+class MemoryPeak(threading.Thread):
+    """Watches how much memory all processes from this one down take together; the highest sum is `mb`."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.mb = 0.0
+
+    def run(self) -> None:
+        while True:
+            self.mb = max(self.mb, sum(memory_mb(process) for process in [os.getpid(), *descendants()]))
+            time.sleep(SAMPLE_EVERY_S)
+
+
 def run_dvc(arguments: list[str]) -> tuple[int, float]:
-    """Exit status of `dvc repro`, and the peak memory in MB of it and all below it, sampled once a second."""
+    """Exit status of `dvc repro`, negative for the signal that ended it, and the peak memory in MB."""
     binaries = str(Path(sys.executable).parent)
     # Unlike some others bash becomes the stage's process, so that nothing stands between the stage and DVC.
     shell = shutil.which("bash") or "/bin/sh"
@@ -86,12 +100,9 @@ def run_dvc(arguments: list[str]) -> tuple[int, float]:
     command = [sys.executable, "-m", "dvc", "repro", *arguments]
     # Before the process becomes DVC: from then on its own death follows from this one's.
     dvc = subprocess.Popen(command, env=environment, preexec_fn=lambda: set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL))
-    peak = 0.0
-    while True:
-        try:
-            return dvc.wait(SAMPLE_EVERY_S), peak
-        except subprocess.TimeoutExpired:
-            peak = max(peak, sum(memory_mb(process) for process in descendants()))
+    peak = MemoryPeak()  # only now: a process with threads cannot safely run code between fork and exec
+    peak.start()
+    return dvc.wait(), peak.mb
 
 
 def explain_failure() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
 
 
 def repository_files() -> list[Path]:
@@ -23,8 +24,7 @@ def copy_repository(target: Path) -> None:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target / name)
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "A copy for the tests"]):
-        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-        subprocess.run(["git", *identity, *command], cwd=target, check=True)
+        subprocess.run(["git", *IDENTITY, *command], cwd=target, check=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import copy_repository
+from conftest import IDENTITY, copy_repository
 
 PAGES = ("figure1_architecture", "figure2_collapse", "figure3_warmup")
 REPORTS = {"results", "index", *(f"page@{page}" for page in PAGES)}
@@ -72,6 +72,7 @@ def workspace(tmp_path_factory):
     made = Workspace(root)
     made.set(r"^scale: \w+", "scale: smoke")
     made.set(r"^seeds: .*", "seeds: [1, 2]")
+    made.call("git", *IDENTITY, "commit", "-qam", "Smoke scale")
     return made
 
 
