@@ -110,6 +110,8 @@ class Simulation(Strict):
     size: int = Field(ge=16)
     fps: int = Field(10, ge=1)
     variety: float = Field(1.0, ge=0, le=1, description="how much colours, light and camera differ between episodes")
+    camera_reach: float = Field(0.0, ge=0, le=1, description="how far a camera looks aside, in widths of the picture")
+    camera_speed: float = Field(0.13, gt=0, le=1, description="how far it turns between two frames, in the same unit")
     seed: int = 0
 
 

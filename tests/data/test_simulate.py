@@ -90,13 +90,24 @@ def test_finished_episodes_are_not_rendered_again(tmp_path, monkeypatch):
 def test_every_environment_moves_and_repeats_itself(environment):
     choose_renderer()
     record = simulators.recorder(environment)
-    first, other, again = (record(episode_generator(PLAN, number), 4, 32, 10, 1.0) for number in (0, 1, 0))
+    first, other, again = (record(episode_generator(PLAN, number), 4, 32, 10, simulators.Filming()) for number in (0, 1, 0))
     assert first.frames.shape == (4, 32, 32, 3) and first.frames.dtype == np.uint8
     assert first.actions.dtype == np.float32 and np.abs(first.actions).max() <= 1
     np.testing.assert_array_equal(first.frames, again.frames)
     np.testing.assert_array_equal(first.actions, again.actions)
     assert not np.array_equal(first.frames, other.frames)
     assert np.abs(np.diff(first.frames.astype(int), axis=0)).mean() > 1
+
+
+@pytest.mark.parametrize("environment", ["adroit", "fetch", "metaworld"])
+def test_a_camera_that_looks_about_adds_its_pan_and_tilt(environment):
+    choose_renderer()
+    record = simulators.recorder(environment)
+    still, moving = (record(episode_generator(PLAN, 0), 6, 32, 10, simulators.Filming(reach=reach)) for reach in (0.0, 0.2))
+    turns = moving.actions[:, still.actions.shape[1] :]
+    assert turns.shape == (6, 2) and 0 < np.abs(turns).max() <= 1
+    change = [np.abs(np.diff(episode.frames.astype(int), axis=0)).mean() for episode in (still, moving)]
+    assert change[1] > 1.2 * change[0]
 
 
 def test_hidden_actions_are_not_written(tmp_path):
@@ -106,7 +117,7 @@ def test_hidden_actions_are_not_written(tmp_path):
 
 def test_the_fingerprint_covers_what_changes_a_picture():
     assert fingerprint(PLAN) == fingerprint(PLAN.model_copy(update={"workers": 7}))
-    for change in ({"seed": 1}, {"size": 64}, {"frames": 6}, {"environment": "fetch"}):
+    for change in ({"seed": 1}, {"size": 64}, {"frames": 6}, {"environment": "fetch"}, {"camera_reach": 0.2}):
         assert fingerprint(PLAN) != fingerprint(PLAN.model_copy(update=change))
 
 

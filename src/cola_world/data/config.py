@@ -24,8 +24,11 @@ class SimulateConfig(_Frozen):
     size: int = Field(64, ge=16, multiple_of=2)  # even, because the h264 file is yuv420p
     fps: int = Field(10, ge=1)
     # not in paper: because its data cannot be had at small scales, how much colours, light and camera of the stand-ins
-    # differ from episode to episode is a parameter; the general corpus always varies in full.
+    # differ from episode to episode is a parameter, and whether the camera looks about as one on a head does
+    # (`camera_reach` and `camera_speed` in widths of the picture); the general corpus always varies and moves in full.
     variety: float = Field(1.0, ge=0, le=1)
+    camera_reach: float = Field(0.0, ge=0, le=1)
+    camera_speed: float = Field(0.13, gt=0, le=1)
     seed: int = Field(0, ge=0)
     workers: int = Field(2, ge=1)  # does not change the result
     stride: int = Field(1, ge=1)

@@ -114,7 +114,8 @@ def _start_worker() -> None:
 
 def _render_part(plan: SimulateConfig, number: int, path: Path) -> None:
     record = simulators.recorder(plan.environment)
-    episode = record(episode_generator(plan, number), plan.frames, plan.size, plan.fps, plan.variety)
+    filming = simulators.Filming(plan.variety, plan.camera_reach, plan.camera_speed)
+    episode = record(episode_generator(plan, number), plan.frames, plan.size, plan.fps, filming)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
         np.savez(file, frames=episode.frames, actions=episode.actions, task=np.array(episode.task))

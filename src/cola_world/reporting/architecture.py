@@ -158,7 +158,7 @@ def box(axes: Axes, centre: tuple[float, float], name: str, note: str, colors: t
         corner = FancyBboxPatch((x - WIDTH / 2 + 0.8, y - HEIGHT / 2 + 0.8), WIDTH - 1.6, HEIGHT - 1.6, boxstyle="round,pad=0.8")
         corner.set(facecolor="none", edgecolor="#c3ced9", hatch="///", linewidth=0, zorder=1.1)
         axes.add_patch(corner)
-    axes.text(x, y + 1.4, name, ha="center", va="center", fontsize=8.8, fontweight="bold", zorder=3)
+    axes.text(x, y + 1.4, name, ha="center", va="center", fontsize=7.6, fontweight="bold", zorder=3)
     axes.text(x, y - 2.4, note, ha="center", va="center", fontsize=7.5, color="#333333", zorder=3)
 
 

@@ -85,7 +85,7 @@ def warmup(rows: pd.DataFrame) -> Figure:
         forks = fork_lines(rows)
         present = [line for line in (NAIVE, WARMUP) if line.run in set(rows["run"])]
         for metric, axes in panels.items():
-            draw_lines(axes, rows, [*present, *forks], metric)
+            draw_lines(axes, rows, [*present, *forks], metric, seeds=False)  # five bands are as much as an eye takes
             for line in forks:
                 mark_switch(axes, rows, line, metric)
             finish(axes, rows, metric)
@@ -114,12 +114,13 @@ def new_panels() -> tuple[Figure, dict[str, Axes]]:
     return figure, dict(zip(PANELS, panels, strict=True))
 
 
-def draw_lines(axes: Axes, rows: pd.DataFrame, lines: Iterable[Line], metric: str) -> None:
-    """Mean over seeds with the band from the lowest to the highest seed, and each seed as a thin line."""
+def draw_lines(axes: Axes, rows: pd.DataFrame, lines: Iterable[Line], metric: str, seeds: bool = True) -> None:
+    """Mean over seeds with the band from the lowest to the highest seed; with `seeds`, each of them as a thin line."""
     for line in lines:
         values = curve(rows, line.run, metric)
         shared = {"data": values, "x": "snapshot", "y": "value", "color": line.color, "ax": axes, "legend": False}
-        sns.lineplot(**shared, units="seed", estimator=None, lw=0.6, alpha=0.6)
+        if seeds:
+            sns.lineplot(**shared, units="seed", estimator=None, lw=0.6, alpha=0.6)
         sns.lineplot(
             **shared, estimator="mean", errorbar=("pi", 100), lw=1.9, linestyle=line.dashes, err_kws={"alpha": 0.13, "lw": 0}
         )

@@ -51,9 +51,7 @@ class Trainer:
         # not in paper: because parts that a fork unfreezes have no moments yet, their learning rate rises from zero as
         # every part's does when it starts to learn, while the others go on; one group a part keeps them apart.
         groups = [{"params": own, "name": part} for part, own in self.by_part().items()]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
-        )
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
     def by_part(self) -> dict[str, list[torch.nn.Parameter]]:
         parts: dict[str, list[torch.nn.Parameter]] = {}

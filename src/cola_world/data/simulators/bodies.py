@@ -3,6 +3,7 @@
 import mujoco
 import numpy as np
 
+from . import Filming
 from .scene import Episode, RandomTargets, Studio, View
 
 SHAPES = ("sphere", "box", "capsule", "cylinder", "ellipsoid")
@@ -17,7 +18,7 @@ WALLS = {  # place -> its x and y axes; their product points inwards
 ACTION_DIM = 3  # the camera's own velocity: azimuth, elevation, distance
 
 
-def record(rng: np.random.Generator, frames: int, size: int, fps: int, variety: float) -> Episode:
+def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: Filming) -> Episode:
     """One scene with its own bodies, colours and camera path. Kicks every few frames keep the bodies from coming to rest."""
     model = mujoco.MjModel.from_xml_string(_scene(rng))
     studio, data = Studio(model, size, detail=0.01), mujoco.MjData(model)

@@ -8,9 +8,10 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from .scene import Episode, RandomTargets, Studio, View, installed_file, relight, tint
+from . import Filming
+from .scene import Camera, Episode, RandomTargets, Studio, View, installed_file, relight, tint
 
-ACTION_DIM = 30
+ACTION_DIM = 30  # a head that films adds pan and tilt
 SKIN, SLEEVE = np.array([0.85, 0.62, 0.48]), np.array([0.15, 0.35, 0.75])
 ARM, WRIST = 6, 2  # the first actuators: slides and turns of the forearm, then the wrist
 VIEW = View(np.array([0.0, -0.20, 0.26]), 0.32, 90.0, -60.0)
@@ -34,16 +35,16 @@ def _stiffen(model: mujoco.MjModel) -> None:
         model.actuator_biasprm[index, 1] = -gain
 
 
-def record(rng: np.random.Generator, frames: int, size: int, fps: int, variety: float) -> Episode:
+def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: Filming) -> Episode:
     """One episode: arm, wrist and each finger chase their own targets, which jump every few frames."""
     studio, data = _stage(size)
     model = studio.model
     studio.reset_look()
     mujoco.mj_resetData(model, data)
-    tint(model.mat_rgba, rng, 0.35 * variety)
-    _dress(model, rng, variety)
-    relight(model, rng, variety)
-    view = VIEW.jittered(rng, variety)
+    tint(model.mat_rgba, rng, 0.35 * filming.variety)
+    _dress(model, rng, filming.variety)
+    relight(model, rng, filming.variety)
+    camera = Camera(rng, VIEW, filming)
     middle, half = model.actuator_ctrlrange.mean(1), np.ptp(model.actuator_ctrlrange, axis=1) / 2
     middle[:ARM], half[:ARM] = ARM_HOME, ARM_REACH
     arm = RandomTargets(rng, [-1] * ARM, [1] * ARM, hold=(3, 7))
@@ -51,14 +52,15 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, variety: 
     detail = RandomTargets(rng, [-1] * (ACTION_DIM - ARM), [1] * (ACTION_DIM - ARM), hold=(3, 7), jump=0)
     substeps = max(1, round(1 / (fps * model.opt.timestep)))
     images = np.empty((frames, size, size, 3), np.uint8)
-    actions = np.empty((frames, ACTION_DIM), np.float32)
+    actions = []
     mujoco.mj_forward(model, data)
     for i in range(frames):
-        images[i] = studio.shoot(data, view)
-        actions[i] = np.clip(np.concatenate([arm.next(), _fingers(curl.next(), detail.next())]), -1, 1)
-        data.ctrl[:] = middle + half * actions[i]
+        images[i] = studio.shoot(data, camera.view)
+        action = np.clip(np.concatenate([arm.next(), _fingers(curl.next(), detail.next())]), -1, 1)
+        data.ctrl[:] = middle + half * action
         mujoco.mj_step(model, data, substeps)
-    return Episode(images, actions, "move the hand and its fingers about")
+        actions.append(np.append(action, camera.move()))
+    return Episode(images, np.array(actions, np.float32), "move the hand and its fingers about")
 
 
 def _dress(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> None:

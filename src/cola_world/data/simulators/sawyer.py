@@ -7,9 +7,10 @@ import mujoco
 import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 
-from .scene import Episode, RandomTargets, Studio, View, relight, tint
+from . import Filming
+from .scene import Camera, Episode, RandomTargets, Studio, View, relight, tint
 
-ACTION_DIM = 4  # hand velocity x, y, z and gripper effort
+ACTION_DIM = 4  # hand velocity x, y, z and gripper effort; a head that films adds pan and tilt
 TASKS = ("drawer-open-v3", "door-open-v3", "button-press-topdown-v3", "pick-place-v3", "sweep-into-v3", "faucet-open-v3")
 LOW, HIGH = (-0.28, 0.42, 0.10), (0.28, 0.78, 0.38)  # metres: the box over the table that the hand stays in
 VIEW = View(np.array([0.0, 0.60, 0.30]), 0.8, 250.0, -22.0)
@@ -23,33 +24,34 @@ def _stage(task: str, size: int):
     return env, Studio(env.model, size, detail=0.006), ENV_POLICY_MAP[task]()
 
 
-def record(rng: np.random.Generator, frames: int, size: int, fps: int, variety: float) -> Episode:
+def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: Filming) -> Episode:
     task = TASKS[int(rng.integers(len(TASKS)))]
     env, studio, policy = _stage(task, size)
     steps = max(1, round(1 / (fps * env.dt)))
     env.seed(int(rng.integers(2**31)))
     studio.reset_look()
     observation, _ = env.reset()
-    tint(env.model.mat_rgba, rng, 0.35 * variety)
-    tint(env.model.geom_rgba, rng, 0.3 * variety)
-    relight(env.model, rng, variety)
-    view = VIEW.jittered(rng, variety)
+    tint(env.model.mat_rgba, rng, 0.35 * filming.variety)
+    tint(env.model.geom_rgba, rng, 0.3 * filming.variety)
+    relight(env.model, rng, filming.variety)
+    camera = Camera(rng, VIEW, filming)
     scripted = rng.random() < SCRIPTED
     targets = RandomTargets(rng, LOW, HIGH)
     grips = RandomTargets(rng, [-1], [1], hold=(2, 6))
     images = np.empty((frames, size, size, 3), np.uint8)
-    actions = np.empty((frames, ACTION_DIM), np.float32)
+    actions = []
     for i in range(frames):
-        images[i] = studio.shoot(env.data, view)
+        images[i] = studio.shoot(env.data, camera.view)
         hand = env.get_endeff_pos()
         if scripted:
-            actions[i] = np.clip(policy.get_action(observation) + rng.normal(0, 0.3, ACTION_DIM), -1, 1)
+            action = np.clip(policy.get_action(observation) + rng.normal(0, 0.3, ACTION_DIM), -1, 1)
         else:
-            actions[i, :3] = np.clip((targets.next() - hand) / (STEP * steps), -1, 1)
-            actions[i, 3:] = np.sign(grips.next())
+            reach = np.clip((targets.next() - hand) / (STEP * steps), -1, 1)
+            action = np.append(reach, np.sign(grips.next()))
         for _ in range(steps):
-            observation = _step(env, actions[i], observe=scripted)
-    return Episode(images, actions, task.removesuffix("-v3").replace("-", " "))
+            observation = _step(env, action, observe=scripted)
+        actions.append(np.append(action, camera.move()))
+    return Episode(images, np.array(actions, np.float32), task.removesuffix("-v3").replace("-", " "))
 
 
 def _step(env, action: np.ndarray, observe: bool) -> np.ndarray | None:

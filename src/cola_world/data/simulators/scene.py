@@ -7,6 +7,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from . import Filming
+
+FIELD_OF_VIEW = 45.0  # degrees, MuJoCo's free camera
 LOOK = ("geom_rgba", "mat_rgba", "light_diffuse", "light_ambient", "light_dir")
 
 
@@ -127,6 +130,29 @@ def relight(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> 
     brightness = 1 + variety * rng.uniform(-0.2, 0.25)
     model.light_diffuse[:] = np.clip(model.light_diffuse * brightness * warmth, 0, 1)
     model.light_dir[:] = model.light_dir + variety * rng.uniform(-0.3, 0.3, model.light_dir.shape)
+
+
+class Camera:
+    """The view of one episode. Where it is carried by a head, it pans and tilts towards points that jump every few frames."""
+
+    def __init__(self, rng: np.random.Generator, view: View, filming: Filming):
+        self.view = view.jittered(rng, filming.variety)
+        self.speed, self.home, self.offset = filming.speed, self.view.lookat.copy(), np.zeros(2)
+        box = [filming.reach] * 2
+        self.targets = RandomTargets(rng, np.negative(box), box, hold=(1, 4)) if filming.reach else None
+
+    def move(self) -> np.ndarray:
+        """Turns for one frame -> what was done: pan and tilt in [-1, 1] of `speed`, or nothing on a tripod."""
+        if self.targets is None:
+            return np.empty(0)
+        step = np.clip(self.targets.next() - self.offset, -self.speed, self.speed)
+        self.offset += step
+        azimuth, elevation = np.radians([self.view.azimuth, self.view.elevation])
+        right = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0])
+        up = np.array([-np.cos(azimuth) * np.sin(elevation), -np.sin(azimuth) * np.sin(elevation), np.cos(elevation)])
+        width = 2 * np.tan(np.radians(FIELD_OF_VIEW / 2)) * self.view.distance
+        self.view.lookat = self.home + width * (self.offset[0] * right + self.offset[1] * up)
+        return step / self.speed
 
 
 class RandomTargets:
