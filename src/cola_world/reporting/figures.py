@@ -31,6 +31,8 @@ PANELS = {
     "codebook/utilization": "Utilisation\n(share of the codes in use)",
     "codebook/max_usage": "Maximum usage\n(share of the commonest code)",
     "codebook/entropy_normalized": "Normalised entropy\n(1 = all codes equally often)",
+    # not in paper: because codes can be in use and yet mean nothing to the world model.
+    "shuffle_gap": "Shuffle gap\n(flow loss with another clip's actions)",
 }
 # Limits of the criterion of collapse in data/paper/claims.yaml, drawn for the eye only.
 COLLAPSED = {"codebook/max_usage": (0.9, "collapsed above"), "codebook/entropy_normalized": (0.2, "collapsed below")}
@@ -108,9 +110,9 @@ def fork_lines(rows: pd.DataFrame) -> list[Line]:
 
 
 def new_panels() -> tuple[Figure, dict[str, Axes]]:
-    figure = Figure(figsize=(11, 4.1))
+    figure = Figure(figsize=(15, 4.1))
     panels = figure.subplots(1, len(PANELS))
-    figure.subplots_adjust(left=0.055, right=0.945, top=0.84, bottom=0.3, wspace=0.24)
+    figure.subplots_adjust(left=0.035, right=0.99, top=0.84, bottom=0.3, wspace=0.42)
     return figure, dict(zip(PANELS, panels, strict=True))
 
 
@@ -121,9 +123,8 @@ def draw_lines(axes: Axes, rows: pd.DataFrame, lines: Iterable[Line], metric: st
         shared = {"data": values, "x": "snapshot", "y": "value", "color": line.color, "ax": axes, "legend": False}
         if seeds:
             sns.lineplot(**shared, units="seed", estimator=None, lw=0.6, alpha=0.6)
-        sns.lineplot(
-            **shared, estimator="mean", errorbar=("pi", 100), lw=1.9, linestyle=line.dashes, err_kws={"alpha": 0.13, "lw": 0}
-        )
+        shared |= {"estimator": "mean", "errorbar": ("pi", 100), "err_kws": {"alpha": 0.13, "lw": 0}}
+        sns.lineplot(**shared, lw=1.9, linestyle=line.dashes)
 
 
 def reference(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
@@ -146,15 +147,26 @@ def finish(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
     axes.set(xlabel="training steps, as the paper counts them", ylabel="")
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}K" if step else "0")
     axes.set_xlim(left=0)
-    axes.set_ylim(0, 1.03 if metric == "codebook/max_usage" else max(0.3, highest(axes)) * 1.06)
+    set_height(axes, metric)
     if metric in COLLAPSED:
         mark_limit(axes, *COLLAPSED[metric])
     if metric == "codebook/entropy_normalized":
         nats_axis(axes, rows)
 
 
+def set_height(axes: Axes, metric: str) -> None:
+    if metric == "codebook/max_usage":
+        axes.set_ylim(0, 1.03)
+    elif metric == "shuffle_gap":  # may be a little below zero by chance
+        axes.axhline(0, color="#444444", lw=0.8, zorder=1)
+        axes.set_ylim(top=1.06 * highest(axes) or 1)
+    else:
+        axes.set_ylim(0, max(0.3, highest(axes)) * 1.06)
+
+
 def highest(axes: Axes) -> float:
-    return max((float(np.max(line.get_ydata())) for line in axes.lines), default=0.0)
+    """The top of all that is drawn, bands included."""
+    return float(axes.dataLim.y1) if axes.lines else 0.0
 
 
 def mark_limit(axes: Axes, limit: float, text: str) -> None:
