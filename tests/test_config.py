@@ -114,3 +114,96 @@ def test_plans_are_written_byte_stable(workspace):
     plan.write(files, workspace / "a")
     plan.write(dict(reversed(files.items())), workspace / "b")
     assert all((workspace / "a" / f"{n}.json").read_bytes() == (workspace / "b" / f"{n}.json").read_bytes() for n in files)
+
+
+CONTINUOUS = {"system": {"bottleneck": "vae", "action_gain": 1.0}}
+# The paper's Table 6 as rows: LAM30K + WM30K beside WARM4K + E2E30K.
+TABLE_6 = {
+    "continuous_lam": {"phase": "lam", "steps": 30000, "changes": CONTINUOUS},
+    "continuous_2stage": {"phase": "wm", "parents": ["pretrain", "continuous_lam"], "steps": 30000, "changes": CONTINUOUS},
+    "continuous_warmup": {"phase": "warmup", "parents": ["pretrain"], "steps": 4000, "changes": CONTINUOUS},
+    "continuous_joint": {"phase": "e2e", "parents": ["pretrain", "continuous_warmup"], "steps": 30000, "changes": CONTINUOUS},
+}
+
+
+def add_runs(workspace: Path, rows: dict) -> None:
+    runs = yaml.safe_load((workspace / "params.yaml").read_text())["runs"]
+    edit(workspace, "runs", runs | rows)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu", "paper"])
+def test_continuous_runs_are_rows_that_change_the_system(workspace, scale):
+    edit(workspace, "scale", scale)
+    without = plan.resolve(*config.load(workspace))
+    add_runs(workspace, TABLE_6)
+    files = plan.resolve(*config.load(workspace))
+    assert {name: content for name, content in files.items() if name not in TABLE_6} == without
+    for name in TABLE_6:
+        system = files[name]["system"]
+        assert system == files["e2e"]["system"] | {"bottleneck": "vae", "action_gain": 1.0}
+    joint = files["continuous_joint"]
+    assert joint["start_step"] == 4000 and [parent["run"] for parent in joint["parents"]] == ["pretrain", "continuous_warmup"]
+    assert joint["batches"] == files["e2e"]["batches"] and joint["training"] == files["e2e"]["training"]
+
+
+def test_a_change_reaches_into_nested_settings_and_keeps_their_neighbours(workspace):
+    row = {"phase": "lam", "steps": 100, "changes": {"system": {"idm": {"depth": 3}}, "training": {"batch_size": 5}}}
+    add_runs(workspace, {"deep": row})
+    files = plan.resolve(*config.load(workspace))
+    assert files["deep"]["system"]["idm"] == files["lam"]["system"]["idm"] | {"depth": 3}
+    assert files["deep"]["training"] == files["lam"]["training"] | {"batch_size": 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sytem": {}}, "sytem: unknown key (value {}); nearest is 'system'"),
+        ({"system": {"botleneck": "vae"}}, "system.botleneck: unknown key (value 'vae'); nearest is 'bottleneck'"),
+        ({"system": {"bottleneck": "vea"}}, "system.bottleneck: 'vea' is not one of 'vq' or 'vae'"),
+        ({"system": {"continuous": {"kl_mim": 3}}}, "system.continuous.kl_mim: unknown key (value 3); nearest is 'kl_min'"),
+        ({"system": {"idm": 3}}, "system.idm: 3: input should be a valid dictionary or instance of IDMConfig"),
+        ({"system": {"idm": {"image_size": 64}}}, "system.idm.image_size: 64 exceeds clips.crop; at most 32 is possible"),
+        ({"training": {"batch_size": 0}}, "training.batch_size: 0 is out of range; nearest right one is 1"),
+    ],
+)
+def test_wrong_change(workspace, changes, message):
+    add_runs(workspace, {"other": {"phase": "lam", "steps": 100, "changes": changes}})
+    with pytest.raises(ValueError) as error:
+        config.load(workspace)
+    assert f"params.yaml: runs.other.changes.{message}" in str(error.value).splitlines()
+
+
+def test_a_change_without_effect_is_refused(workspace):
+    edit(workspace, "runs.pretrain.changes", {"training": {"batch_size": 5}})
+    with pytest.raises(ValueError, match=r"runs.pretrain.changes.training: \{'batch_size': 5\} has no effect here"):
+        config.load(workspace)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"phase": "wm", "parents": ["lam"], "changes": CONTINUOUS},
+            "'lam' brings quantizer.codebook of (32, 32), and other has no such part",
+        ),
+        (
+            {"phase": "wm", "parents": ["pretrain", "continuous_lam"]},
+            "'continuous_lam' brings quantizer.moments.weight of (64, 32), and other has no such part",
+        ),
+        (
+            {"phase": "e2e", "parents": ["lam"], "changes": {"system": {"idm": {"width": 64}}}},
+            "'lam' brings idm.patch.weight of (32, 3, 8, 8), and other has it as (64, 3, 8, 8)",
+        ),
+    ],
+)
+def test_a_parent_whose_parts_do_not_fit(workspace, row, message):
+    add_runs(workspace, TABLE_6 | {"other": {"steps": 100} | row})
+    with pytest.raises(ValueError) as error:
+        plan.resolve(*config.load(workspace))
+    assert str(error.value) == f"params.yaml: runs.other.parents: {message}; give both the same changes.system, or leave this parent out"
+
+
+def test_a_parent_fits_when_the_change_is_in_a_part_that_it_does_not_bring(workspace):
+    row = {"phase": "e2e", "parents": ["pretrain"], "steps": 100, "changes": {"system": {"idm": {"width": 64}}}}
+    add_runs(workspace, {"other": row})
+    assert plan.resolve(*config.load(workspace))["other"]["system"]["idm"]["width"] == 64

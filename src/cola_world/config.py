@@ -34,19 +34,36 @@ class Corpus(Strict):
     hide_actions: bool = False
 
 
+class Changes(Strict):
+    """What a run sets otherwise than its profile does, spelt as the profile spells it; `changed` checks the keys."""
+
+    system: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
 class Run(Strict):
-    """A row of the runs table. `parents` are runs or run@step whose parts it starts from; a later one wins."""
+    """A row of the runs table. `parents` are runs or run@step whose parts it starts from; a later one wins.
+
+    `changes` are the run's own: a child whose parents' parts are to fit repeats those that shape them.
+    """
 
     phase: Literal["pretrain", "lam", "wm", "warmup", "e2e", "finetune"]
     parents: list[str] = []
     steps: PaperSteps
     snapshots: list[PaperSteps] = []
+    changes: Changes = Changes()
 
     @model_validator(mode="after")
     def snapshots_within_budget(self) -> Run:
         for snapshot in self.snapshots:
             if snapshot > self.steps:
                 raise ValueError(f"snapshots: {snapshot} is past the budget; the latest possible one is {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def changes_apply(self) -> Run:
+        if self.phase == "pretrain" and self.changes.training:
+            raise ValueError(f"changes.training: {self.changes.training} has no effect here; change the profile's pretraining instead")
         return self
 
 
@@ -173,15 +190,39 @@ class Profile(Strict):
 def load(root: Path) -> tuple[Params, Profile]:
     """Read and check both files below `root`; ValueError with one line a fault: file, key, value, nearest right one."""
     params = parse(Params, root / "params.yaml")
-    return params, parse(Profile, root / "stages" / "profiles" / f"{params.scale}.yaml")
+    profile = parse(Profile, root / "stages" / "profiles" / f"{params.scale}.yaml")
+    for name, run in params.runs.items():
+        changed(profile, name, run)
+    return params, profile
 
 
 def parse(model: type[Model], path: Path) -> Model:
-    values = yaml.safe_load(path.read_text())
+    return validated(model, yaml.safe_load(path.read_text()), f"{path.name}: ")
+
+
+def validated(model: type[Model], values: Any, where: str) -> Model:
+    """ValueError with one line a fault, each beginning with `where`."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ValueError("\n".join(f"{path.name}: {explain(model, fault)}" for fault in error.errors())) from None
+        raise ValueError("\n".join(f"{where}{explain(model, fault)}" for fault in error.errors())) from None
+
+
+def changed(profile: Profile, name: str, run: Run) -> Profile:
+    """The profile as run `name` has it; a change that does not fit is refused as one of the profile's own would be."""
+    changes = run.changes.model_dump(exclude_defaults=True)
+    if not changes:
+        return profile
+    return validated(Profile, merged(profile.model_dump(), changes), f"params.yaml: runs.{name}.changes.")
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `changes` in their place, key by key through nested mappings."""
+    result = dict(values)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(values.get(key), dict)
+        result[key] = merged(values[key], value) if nested else value
+    return result
 
 
 def explain(model: type[BaseModel], fault: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ The paper gives no such numbers; these stand where the codebook metrics stand fo
 Shape letters: N actions, M tokens of an action, Z token size.
 """
 
-import torch
 from torch import Tensor
 
 from cola_world.models.continuous import action_kl
