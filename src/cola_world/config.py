@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cola_world.models.system import SystemConfig
-from cola_world.models.vae import VAEConfig
+from cola_world.models.vae import FRAMES_PER_LATENT, MICRO_FRAMES, VAEConfig, VAEKind
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
 PaperSteps = Annotated[int, Field(ge=1)]
@@ -147,10 +147,26 @@ class Clips(Strict):
 
 
 class VAEProfile(Strict):
-    model: VAEConfig
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    """A small VAE trained on the clips, or a published one from `path`, its folder or its safetensors file."""
+
+    kind: VAEKind = "small"
+    model: VAEConfig | None = None
+    steps: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def fields_go_with_kind(self) -> VAEProfile:
+        needed = {"model", "steps", "batch_size", "learning_rate"} if self.kind == "small" else {"path"}
+        for field, value in self:
+            if field == "kind":
+                continue
+            if value is None and field in needed:
+                raise ValueError(f"{field}: missing; the kind {self.kind!r} has no default for it")
+            if value is not None and field not in needed:
+                raise ValueError(f"{field}: {value!r} has no effect on the kind {self.kind!r}; leave it out")
+        return self
 
 
 class TrainingProfile(Strict):
@@ -184,6 +200,25 @@ class Profile(Strict):
             raise ValueError(f"system.fdm.image_size: {self.system.fdm.image_size} differs from the IDM's {self.system.idm.image_size}")
         if self.simulate.frames < self.clips.num_frames:
             raise ValueError(f"simulate.frames: {self.simulate.frames} is shorter than a clip; at least {self.clips.num_frames}")
+        return self
+
+    @model_validator(mode="after")
+    def actions_meet_latents(self) -> Profile:
+        """Each latent frame after the first has as many actions as the VAE joins frames."""
+        joined, frames = FRAMES_PER_LATENT[self.vae.kind], self.clips.num_frames
+        grouped = self.system.action_adaln.actions_per_latent_frame
+        if grouped != joined:
+            raise ValueError(
+                f"system.action_adaln.actions_per_latent_frame: {grouped} does not go with the VAE {self.vae.kind!r}; "
+                f"the right one is {joined}"
+            )
+        if joined > 1 and (frames % joined != 1 or frames > MICRO_FRAMES):
+            fitting = range(joined + 1, MICRO_FRAMES + 1, joined)
+            closest = min(fitting, key=lambda length: abs(length - frames))
+            raise ValueError(
+                f"clips.num_frames: {frames} is no clip of one frame and then {joined} a latent, up to {MICRO_FRAMES}; "
+                f"nearest right one is {closest}"
+            )
         return self
 
 

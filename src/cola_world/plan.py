@@ -179,8 +179,10 @@ def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
     clips = profile.clips
     files["manifest"] = {"corpora": {name: c.model_dump() for name, c in params.corpora.items()}}
     files["clips"] = {"size": clips.size, "num_frames": clips.num_frames, "mixture": params.mixture}
-    files["vae"] = {**profile.vae.model_dump(), "crop": clips.crop, "views": clips.views}
-    files["latents"] = {"crop": clips.crop, "views": clips.views, "workers": profile.workers}
+    files["vae"] = {**profile.vae.model_dump(exclude_none=True), "crop": clips.crop, "views": clips.views}
+    files["latents"] = {
+        "crop": clips.crop, "views": clips.views, "num_frames": clips.num_frames, "workers": profile.workers
+    }  # fmt: skip
     return files
 
 

@@ -49,7 +49,7 @@ def phase_of(name: str, bottleneck: str) -> Phase:
 
 
 class Batch(NamedTuple):
-    """RGB in [0, 1] [B, T, 3, Y, X] and the same clips' VAE latents [B, T, C, y, x]."""
+    """RGB in [0, 1] [B, T, 3, Y, X] and the same clips' VAE latents [B, L, C, y, x]; L = T where the VAE joins no frames."""
 
     video: Tensor
     latents: Tensor
