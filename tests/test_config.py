@@ -1,5 +1,6 @@
 """A wrong dial is refused in one line that names the key, the value and what would be right."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from cola_world import config, plan
+from cola_world.training.vae import VAEPlan
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +74,63 @@ def test_wrong_profile(workspace, key, value, message):
     with pytest.raises(ValueError) as error:
         config.load(workspace)
     assert f"cpu.yaml: {message}" in str(error.value).splitlines()
+
+
+SMALL = {"kind": "small", "model": {"channels": [8], "groups": 4}, "steps": 4, "batch_size": 4, "learning_rate": 1.0e-3}
+PUBLIC = {"path": "data/weights/vae"}
+GROUPED = {"vae": {"kind": "opensora"} | PUBLIC, "actions": 4, "num_frames": 17}
+
+
+def set_vae(workspace: Path, vae: dict, actions: int, num_frames: int) -> None:
+    edit(workspace, "scale", "gpu")
+    file = "stages/profiles/gpu.yaml"
+    edit(workspace, "vae", vae, file)
+    edit(workspace, "system.action_adaln.actions_per_latent_frame", actions, file)
+    edit(workspace, "clips.num_frames", num_frames, file)
+
+
+@pytest.mark.parametrize(
+    "dials",
+    [
+        {"vae": SMALL, "actions": 1, "num_frames": 8},
+        {"vae": {"kind": "sdxl"} | PUBLIC, "actions": 1, "num_frames": 8},
+        GROUPED,
+        GROUPED | {"num_frames": 5},
+    ],
+)
+def test_a_vae_of_any_kind_resolves_to_what_its_stage_reads(workspace, dials):
+    set_vae(workspace, **dials)
+    files = plan.resolve(*config.load(workspace))
+    made = VAEPlan.model_validate_json(json.dumps(files["vae"])).root
+    assert made.kind == dials["vae"]["kind"] and made.crop == files["latents"]["crop"]
+    assert files["latents"]["num_frames"] == files["e2e"]["batches"]["num_frames"] == dials["num_frames"]
+
+
+@pytest.mark.parametrize(
+    ("dials", "message"),
+    [
+        ({"vae": {"kind": "sdlx"} | PUBLIC}, "vae.kind: 'sdlx' is not one of 'small', 'sdxl' or 'opensora'"),
+        ({"vae": {"kind": "opensora"}}, "vae.path: missing; the kind 'opensora' has no default for it"),
+        ({"vae": {"kind": "sdxl", "steps": 5} | PUBLIC}, "vae.steps: 5 has no effect on the kind 'sdxl'; leave it out"),
+        ({"vae": SMALL | PUBLIC, "actions": 1}, "vae.path: 'data/weights/vae' has no effect on the kind 'small'; leave it out"),
+        ({"vae": SMALL | {"model": {"chanels": [8]}}}, "vae.model.chanels: unknown key (value [8]); nearest is 'channels'"),
+        (
+            {"actions": 1},
+            "system.action_adaln.actions_per_latent_frame: 1 does not go with the VAE 'opensora'; the right one is 4",
+        ),
+        (
+            {"vae": SMALL},
+            "system.action_adaln.actions_per_latent_frame: 4 does not go with the VAE 'small'; the right one is 1",
+        ),
+        ({"num_frames": 8}, "clips.num_frames: 8 is no clip of one frame and then 4 a latent, up to 17; nearest right one is 9"),
+        ({"num_frames": 21}, "clips.num_frames: 21 is no clip of one frame and then 4 a latent, up to 17; nearest right one is 17"),
+    ],
+)
+def test_wrong_vae(workspace, dials, message):
+    set_vae(workspace, **(GROUPED | dials))
+    with pytest.raises(ValueError) as error:
+        config.load(workspace)
+    assert f"gpu.yaml: {message}" in str(error.value).splitlines()
 
 
 def changed(workspace: Path, key: str, value: object) -> set[str]:

@@ -63,9 +63,9 @@ class OpenSoraVAE(nn.Module):
         return read_weights(cls(config), folder / "model.safetensors")
 
     @classmethod
-    def read_public(cls, path: Path, config: OpenSoraVAEConfig = PUBLISHED) -> OpenSoraVAE:
+    def read_public(cls, path: Path) -> OpenSoraVAE:
         """Read the public safetensors file, or the folder that holds it as `model.safetensors`."""
-        return read_weights(cls(config), path / "model.safetensors" if path.is_dir() else path)
+        return read_weights(cls(PUBLISHED), path / "model.safetensors" if path.is_dir() else path)
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, as the public file is, and its shapes as `opensora.json`."""
