@@ -44,7 +44,8 @@ class OpenSoraVAE(nn.Module):
     """SDXL's VAE frame by frame, then four frames to a latent; names are those of the public `OpenSora-VAE-v1.2`.
 
     A clip of 1 + 4n <= 17 frames has 1 + n latents: frame 0, then four frames each. Longer clips are cut into pieces of 17
-    that know nothing of each other.
+    that know nothing of each other. Within a piece the published norms share their statistics, so that a latent is free of
+    later frames but for a common scale.
     """
 
     def __init__(self, config: OpenSoraVAEConfig):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class TemporalVAEConfig(BaseModel):
-    """The published shape; the last `halvings` of the levels' ends halve the frames."""
+    """The published shape; frames are halved after each of the last `halvings` levels before the deepest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     channels: int = 4
@@ -100,7 +100,7 @@ class TemporalDecoder(nn.Module):
         widths = config.widths
         self.conv1 = CausalConv3d(config.channels, widths[-1])
         self.res_blocks = stack(config, widths[-1], widths[-1])
-        # Listed from the last to be passed to the first, as the encoder's levels are.
+        # In the order of the encoder's levels, and passed in reverse.
         self.block_res_blocks = nn.ModuleList(map(stack, [config] * len(widths), [*widths[1:], widths[-1]], widths))
         self.conv_blocks = nn.ModuleList(
             CausalConv3d(width, 2 * width) if config.halves(level) else nn.Identity()
