@@ -1,5 +1,6 @@
 """A wrong dial is refused in one line that names the key, the value and what would be right."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from cola_world import config, plan
+from cola_world.training.vae import VAEPlan
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,6 +76,63 @@ def test_wrong_profile(workspace, key, value, message):
     assert f"cpu.yaml: {message}" in str(error.value).splitlines()
 
 
+SMALL = {"kind": "small", "model": {"channels": [8], "groups": 4}, "steps": 4, "batch_size": 4, "learning_rate": 1.0e-3}
+PUBLIC = {"path": "data/weights/vae"}
+GROUPED = {"vae": {"kind": "opensora"} | PUBLIC, "actions": 4, "num_frames": 17}
+
+
+def set_vae(workspace: Path, vae: dict, actions: int, num_frames: int) -> None:
+    edit(workspace, "scale", "gpu")
+    file = "stages/profiles/gpu.yaml"
+    edit(workspace, "vae", vae, file)
+    edit(workspace, "system.action_adaln.actions_per_latent_frame", actions, file)
+    edit(workspace, "clips.num_frames", num_frames, file)
+
+
+@pytest.mark.parametrize(
+    "dials",
+    [
+        {"vae": SMALL, "actions": 1, "num_frames": 8},
+        {"vae": {"kind": "sdxl"} | PUBLIC, "actions": 1, "num_frames": 8},
+        GROUPED,
+        GROUPED | {"num_frames": 5},
+    ],
+)
+def test_a_vae_of_any_kind_resolves_to_what_its_stage_reads(workspace, dials):
+    set_vae(workspace, **dials)
+    files = plan.resolve(*config.load(workspace))
+    made = VAEPlan.model_validate_json(json.dumps(files["vae"])).root
+    assert made.kind == dials["vae"]["kind"] and made.crop == files["latents"]["crop"]
+    assert files["latents"]["num_frames"] == files["e2e"]["batches"]["num_frames"] == dials["num_frames"]
+
+
+@pytest.mark.parametrize(
+    ("dials", "message"),
+    [
+        ({"vae": {"kind": "sdlx"} | PUBLIC}, "vae.kind: 'sdlx' is not one of 'small', 'sdxl' or 'opensora'"),
+        ({"vae": {"kind": "opensora"}}, "vae.path: missing; the kind 'opensora' has no default for it"),
+        ({"vae": {"kind": "sdxl", "steps": 5} | PUBLIC}, "vae.steps: 5 has no effect on the kind 'sdxl'; leave it out"),
+        ({"vae": SMALL | PUBLIC, "actions": 1}, "vae.path: 'data/weights/vae' has no effect on the kind 'small'; leave it out"),
+        ({"vae": SMALL | {"model": {"chanels": [8]}}}, "vae.model.chanels: unknown key (value [8]); nearest is 'channels'"),
+        (
+            {"actions": 1},
+            "system.action_adaln.actions_per_latent_frame: 1 does not go with the VAE 'opensora'; the right one is 4",
+        ),
+        (
+            {"vae": SMALL},
+            "system.action_adaln.actions_per_latent_frame: 4 does not go with the VAE 'small'; the right one is 1",
+        ),
+        ({"num_frames": 8}, "clips.num_frames: 8 is no clip of one frame and then 4 a latent, up to 17; nearest right one is 9"),
+        ({"num_frames": 21}, "clips.num_frames: 21 is no clip of one frame and then 4 a latent, up to 17; nearest right one is 17"),
+    ],
+)
+def test_wrong_vae(workspace, dials, message):
+    set_vae(workspace, **(GROUPED | dials))
+    with pytest.raises(ValueError) as error:
+        config.load(workspace)
+    assert f"gpu.yaml: {message}" in str(error.value).splitlines()
+
+
 def changed(workspace: Path, key: str, value: object) -> set[str]:
     before = plan.resolve(*config.load(workspace))
     edit(workspace, key, value)
@@ -114,3 +173,98 @@ def test_plans_are_written_byte_stable(workspace):
     plan.write(files, workspace / "a")
     plan.write(dict(reversed(files.items())), workspace / "b")
     assert all((workspace / "a" / f"{n}.json").read_bytes() == (workspace / "b" / f"{n}.json").read_bytes() for n in files)
+
+
+CONTINUOUS = {"system": {"bottleneck": "vae", "action_gain": 1.0}}
+# The paper's Table 6 as rows: LAM30K + WM30K beside WARM4K + E2E30K.
+TABLE_6 = {
+    "continuous_lam": {"phase": "lam", "steps": 30000, "changes": CONTINUOUS},
+    "continuous_2stage": {"phase": "wm", "parents": ["pretrain", "continuous_lam"], "steps": 30000, "changes": CONTINUOUS},
+    "continuous_warmup": {"phase": "warmup", "parents": ["pretrain"], "steps": 4000, "changes": CONTINUOUS},
+    "continuous_joint": {"phase": "e2e", "parents": ["pretrain", "continuous_warmup"], "steps": 30000, "changes": CONTINUOUS},
+}
+
+
+def add_runs(workspace: Path, rows: dict) -> None:
+    runs = yaml.safe_load((workspace / "params.yaml").read_text())["runs"]
+    edit(workspace, "runs", runs | rows)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu", "paper"])
+def test_continuous_runs_are_rows_that_change_the_system(workspace, scale):
+    edit(workspace, "scale", scale)
+    runs = yaml.safe_load((workspace / "params.yaml").read_text())["runs"]
+    edit(workspace, "runs", {name: row for name, row in runs.items() if name not in TABLE_6})
+    without = plan.resolve(*config.load(workspace))
+    add_runs(workspace, TABLE_6)
+    files = plan.resolve(*config.load(workspace))
+    assert {name: content for name, content in files.items() if name not in TABLE_6} == without
+    for name in TABLE_6:
+        system = files[name]["system"]
+        assert system == files["e2e"]["system"] | {"bottleneck": "vae", "action_gain": 1.0}
+    joint = files["continuous_joint"]
+    assert joint["start_step"] == 4000 and [parent["run"] for parent in joint["parents"]] == ["pretrain", "continuous_warmup"]
+    assert joint["batches"] == files["e2e"]["batches"] and joint["training"] == files["e2e"]["training"]
+
+
+def test_a_change_reaches_into_nested_settings_and_keeps_their_neighbours(workspace):
+    row = {"phase": "lam", "steps": 100, "changes": {"system": {"idm": {"depth": 3}}, "training": {"batch_size": 5}}}
+    add_runs(workspace, {"deep": row})
+    files = plan.resolve(*config.load(workspace))
+    assert files["deep"]["system"]["idm"] == files["lam"]["system"]["idm"] | {"depth": 3}
+    assert files["deep"]["training"] == files["lam"]["training"] | {"batch_size": 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sytem": {}}, "sytem: unknown key (value {}); nearest is 'system'"),
+        ({"system": {"botleneck": "vae"}}, "system.botleneck: unknown key (value 'vae'); nearest is 'bottleneck'"),
+        ({"system": {"bottleneck": "vea"}}, "system.bottleneck: 'vea' is not one of 'vq' or 'vae'"),
+        ({"system": {"continuous": {"kl_mim": 3}}}, "system.continuous.kl_mim: unknown key (value 3); nearest is 'kl_min'"),
+        ({"system": {"idm": 3}}, "system.idm: 3: input should be a valid dictionary or instance of IDMConfig"),
+        ({"system": {"idm": {"image_size": 64}}}, "system.idm.image_size: 64 exceeds clips.crop; at most 32 is possible"),
+        ({"training": {"batch_size": 0}}, "training.batch_size: 0 is out of range; nearest right one is 1"),
+    ],
+)
+def test_wrong_change(workspace, changes, message):
+    add_runs(workspace, {"other": {"phase": "lam", "steps": 100, "changes": changes}})
+    with pytest.raises(ValueError) as error:
+        config.load(workspace)
+    assert f"params.yaml: runs.other.changes.{message}" in str(error.value).splitlines()
+
+
+def test_a_change_without_effect_is_refused(workspace):
+    edit(workspace, "runs.pretrain.changes", {"training": {"batch_size": 5}})
+    with pytest.raises(ValueError, match=r"runs.pretrain.changes.training: \{'batch_size': 5\} has no effect here"):
+        config.load(workspace)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"phase": "wm", "parents": ["lam"], "changes": CONTINUOUS},
+            "'lam' brings quantizer.codebook of (32, 32), and other has no such part",
+        ),
+        (
+            {"phase": "wm", "parents": ["pretrain", "continuous_lam"]},
+            "'continuous_lam' brings quantizer.moments.weight of (64, 32), and other has no such part",
+        ),
+        (
+            {"phase": "e2e", "parents": ["lam"], "changes": {"system": {"idm": {"width": 64}}}},
+            "'lam' brings idm.patch.weight of (32, 3, 8, 8), and other has it as (64, 3, 8, 8)",
+        ),
+    ],
+)
+def test_a_parent_whose_parts_do_not_fit(workspace, row, message):
+    add_runs(workspace, TABLE_6 | {"other": {"steps": 100} | row})
+    with pytest.raises(ValueError) as error:
+        plan.resolve(*config.load(workspace))
+    assert str(error.value) == f"params.yaml: runs.other.parents: {message}; give both the same changes.system, or leave this parent out"
+
+
+def test_a_parent_fits_when_the_change_is_in_a_part_that_it_does_not_bring(workspace):
+    row = {"phase": "e2e", "parents": ["pretrain"], "steps": 100, "changes": {"system": {"idm": {"width": 64}}}}
+    add_runs(workspace, {"other": row})
+    assert plan.resolve(*config.load(workspace))["other"]["system"]["idm"]["width"] == 64

@@ -13,14 +13,17 @@ CONFIG = SystemConfig(
     flow={"timesteps": "uniform"},
 )
 
+CONTINUOUS = CONFIG.model_copy(update={"bottleneck": "vae"})
+CONFIGS = {"vq": CONFIG, "vae": CONTINUOUS}
 
-def system(seed: int = 0) -> System:
-    return System(CONFIG, seed)
+
+def system(seed: int = 0, config: SystemConfig = CONFIG) -> System:
+    return System(config, seed)
 
 
-def awake(seed: int = 0) -> System:
+def awake(seed: int = 0, config: SystemConfig = CONFIG) -> System:
     """A system whose zero-initialised projections have values, so that every path carries signal."""
-    tiny = system(seed)
+    tiny = system(seed, config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in tiny.parameters():

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cola_world.models.system import SystemConfig
-from cola_world.models.vae import VAEConfig
+from cola_world.models.vae import FRAMES_PER_LATENT, MICRO_FRAMES, VAEConfig, VAEKind
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
 PaperSteps = Annotated[int, Field(ge=1)]
@@ -34,19 +34,36 @@ class Corpus(Strict):
     hide_actions: bool = False
 
 
+class Changes(Strict):
+    """What a run sets otherwise than its profile does, spelt as the profile spells it; `changed` checks the keys."""
+
+    system: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
 class Run(Strict):
-    """A row of the runs table. `parents` are runs or run@step whose parts it starts from; a later one wins."""
+    """A row of the runs table. `parents` are runs or run@step whose parts it starts from; a later one wins.
+
+    `changes` are the run's own: a child whose parents' parts are to fit repeats those that shape them.
+    """
 
     phase: Literal["pretrain", "lam", "wm", "warmup", "e2e", "finetune"]
     parents: list[str] = []
     steps: PaperSteps
     snapshots: list[PaperSteps] = []
+    changes: Changes = Changes()
 
     @model_validator(mode="after")
     def snapshots_within_budget(self) -> Run:
         for snapshot in self.snapshots:
             if snapshot > self.steps:
                 raise ValueError(f"snapshots: {snapshot} is past the budget; the latest possible one is {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def changes_apply(self) -> Run:
+        if self.phase == "pretrain" and self.changes.training:
+            raise ValueError(f"changes.training: {self.changes.training} has no effect here; change the profile's pretraining instead")
         return self
 
 
@@ -132,10 +149,26 @@ class Clips(Strict):
 
 
 class VAEProfile(Strict):
-    model: VAEConfig
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    """A small VAE trained on the clips, or a published one from `path`, its folder or its safetensors file."""
+
+    kind: VAEKind = "small"
+    model: VAEConfig | None = None
+    steps: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def fields_go_with_kind(self) -> VAEProfile:
+        needed = {"model", "steps", "batch_size", "learning_rate"} if self.kind == "small" else {"path"}
+        for field, value in self:
+            if field == "kind":
+                continue
+            if value is None and field in needed:
+                raise ValueError(f"{field}: missing; the kind {self.kind!r} has no default for it")
+            if value is not None and field not in needed:
+                raise ValueError(f"{field}: {value!r} has no effect on the kind {self.kind!r}; leave it out")
+        return self
 
 
 class TrainingProfile(Strict):
@@ -171,19 +204,62 @@ class Profile(Strict):
             raise ValueError(f"simulate.frames: {self.simulate.frames} is shorter than a clip; at least {self.clips.num_frames}")
         return self
 
+    @model_validator(mode="after")
+    def actions_meet_latents(self) -> Profile:
+        """Each latent frame after the first has as many actions as the VAE joins frames."""
+        joined, frames = FRAMES_PER_LATENT[self.vae.kind], self.clips.num_frames
+        grouped = self.system.action_adaln.actions_per_latent_frame
+        if grouped != joined:
+            raise ValueError(
+                f"system.action_adaln.actions_per_latent_frame: {grouped} does not go with the VAE {self.vae.kind!r}; "
+                f"the right one is {joined}"
+            )
+        if joined > 1 and (frames % joined != 1 or frames > MICRO_FRAMES):
+            fitting = range(joined + 1, MICRO_FRAMES + 1, joined)
+            closest = min(fitting, key=lambda length: abs(length - frames))
+            raise ValueError(
+                f"clips.num_frames: {frames} is no clip of one frame and then {joined} a latent, up to {MICRO_FRAMES}; "
+                f"nearest right one is {closest}"
+            )
+        return self
+
 
 def load(root: Path) -> tuple[Params, Profile]:
     """Read and check both files below `root`; ValueError with one line a fault: file, key, value, nearest right one."""
     params = parse(Params, root / "params.yaml")
-    return params, parse(Profile, root / "stages" / "profiles" / f"{params.scale}.yaml")
+    profile = parse(Profile, root / "stages" / "profiles" / f"{params.scale}.yaml")
+    for name, run in params.runs.items():
+        changed(profile, name, run)
+    return params, profile
 
 
 def parse(model: type[Model], path: Path) -> Model:
-    values = yaml.safe_load(path.read_text())
+    return validated(model, yaml.safe_load(path.read_text()), f"{path.name}: ")
+
+
+def validated(model: type[Model], values: Any, where: str) -> Model:
+    """ValueError with one line a fault, each beginning with `where`."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ValueError("\n".join(f"{path.name}: {explain(model, fault)}" for fault in error.errors())) from None
+        raise ValueError("\n".join(f"{where}{explain(model, fault)}" for fault in error.errors())) from None
+
+
+def changed(profile: Profile, name: str, run: Run) -> Profile:
+    """The profile as run `name` has it; a change that does not fit is refused as one of the profile's own would be."""
+    changes = run.changes.model_dump(exclude_defaults=True)
+    if not changes:
+        return profile
+    return validated(Profile, merged(profile.model_dump(), changes), f"params.yaml: runs.{name}.changes.")
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `changes` in their place, key by key through nested mappings."""
+    result = dict(values)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(values.get(key), dict)
+        result[key] = merged(values[key], value) if nested else value
+    return result
 
 
 def explain(model: type[BaseModel], fault: dict[str, Any]) -> str:

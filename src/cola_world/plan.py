@@ -7,13 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
-from cola_world.config import Params, Profile, Run
+from cola_world.config import Params, Profile, Run, changed
 from cola_world.data.clips import Mixture, mix
-from cola_world.models.system import SystemConfig
+from cola_world.models.system import System, SystemConfig
 from cola_world.training.batches import BatchConfig
 from cola_world.training.loop import TrainingConfig
+from cola_world.training.phases import PHASES
 
 # not in paper: because all of its runs start from one public OpenSora checkpoint, its stand-in has one seed as well.
 SHARED_SEED = 0
@@ -59,8 +61,11 @@ class RunPlan(BaseModel):
 def resolve(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
     """File stem below runs/plan -> content."""
     files = data_plans(params, profile)
-    for name in all_runs(params):
-        files[name] = run_plan(name, params, profile).model_dump()
+    plans = {name: run_plan(name, params, profile) for name in all_runs(params)}
+    for plan in plans.values():
+        for parent in plan.parents:
+            check_fit(plan, plans[parent.run])
+    files |= {name: plan.model_dump() for name, plan in plans.items()}
     files["report"] = report_plan(params, profile)
     return files
 
@@ -76,6 +81,7 @@ def all_runs(params: Params) -> dict[str, Run]:
 
 def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
     row = all_runs(params)[name]
+    profile = changed(profile, name, row)
     parents = [resolve_parent(parent, params) for parent in row.parents]
     steps, snapshots = budget(name, row, params)
     return RunPlan(
@@ -84,7 +90,7 @@ def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
         scale=params.scale,
         seeds=[SHARED_SEED] if row.phase == "pretrain" else params.seeds,
         parents=parents,
-        start_step=max((parent.step for parent in parents if parent.run == "warmup"), default=0),
+        start_step=max((parent.step for parent in parents if params.runs[parent.run].phase == "warmup"), default=0),
         steps=steps,
         snapshots=snapshots,
         log_every=profile.log_every,
@@ -94,6 +100,27 @@ def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
         system=profile.system,
         training=training_config(row, profile),
     )
+
+
+def check_fit(child: RunPlan, parent: RunPlan) -> None:
+    """ValueError when the parts that `parent` brings are not shaped as those of `child`."""
+    if child.system == parent.system:
+        return
+    shapes = part_shapes(child.system)
+    for name, shape in part_shapes(parent.system).items():
+        if name.partition(".")[0] in PHASES[parent.phase].trains and shapes.get(name) != shape:
+            own = f"has it as {shapes[name]}" if name in shapes else "has no such part"
+            raise ValueError(
+                f"params.yaml: runs.{child.run}.parents: {parent.run!r} brings {name} of {shape}, and {child.run} {own}; "
+                f"give both the same changes.system, or leave this parent out"
+            )
+
+
+def part_shapes(config: SystemConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter by the name that it has in a snapshot; nothing is allocated."""
+    with torch.device("meta"):
+        parts = System(config, seed=0).parts()
+    return {f"{part}.{name}": tuple(p.shape) for part, module in parts.items() for name, p in module.named_parameters()}
 
 
 def budget(name: str, row: Run, params: Params) -> tuple[int, list[int]]:
@@ -152,8 +179,10 @@ def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
     clips = profile.clips
     files["manifest"] = {"corpora": {name: c.model_dump() for name, c in params.corpora.items()}}
     files["clips"] = {"size": clips.size, "num_frames": clips.num_frames, "mixture": params.mixture}
-    files["vae"] = {**profile.vae.model_dump(), "crop": clips.crop, "views": clips.views}
-    files["latents"] = {"crop": clips.crop, "views": clips.views, "workers": profile.workers}
+    files["vae"] = {**profile.vae.model_dump(exclude_none=True), "crop": clips.crop, "views": clips.views}
+    files["latents"] = {
+        "crop": clips.crop, "views": clips.views, "num_frames": clips.num_frames, "workers": profile.workers
+    }  # fmt: skip
     return files
 
 

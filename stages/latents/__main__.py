@@ -1,4 +1,4 @@
-"""Encode every cached frame through every crop view, once (paper B.2: the world model sees VAE latents).
+"""Encode every cached frame, or clip, through every crop view, once (paper B.2: the world model sees VAE latents).
 
 Reads data/clips and runs/vae, writes data/latents. Run: python -m stages.latents
 """
@@ -13,5 +13,6 @@ from cola_world.training.vae import cache_latents
 if __name__ == "__main__":
     die_with_parent()
     plan = json.loads(Path("runs/plan/latents.json").read_text())
+    clips, vae, out = Path("data/clips"), Path("runs/vae"), Path("data/latents")
     with Bar("latents") as bar:
-        cache_latents(Path("data/clips"), Path("runs/vae"), Path("data/latents"), plan["crop"], plan["views"], bar.update)
+        cache_latents(clips, vae, out, plan["crop"], plan["views"], bar.update, plan["num_frames"])

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny import RandomBatches, awake
+from tiny import CONFIGS, RandomBatches, awake
 
 from cola_world.training.loop import Trainer, TrainingConfig, step_generator
-from cola_world.training.phases import PHASES, phase_losses, select_trainable
+from cola_world.training.phases import PHASES, phase_losses, phase_of, select_trainable
 
 TRAINS = {
     "pretrain": {"stdit3"},
@@ -17,9 +17,10 @@ TRAINS = {
 }
 
 
+@pytest.mark.parametrize("bottleneck", CONFIGS)
 @pytest.mark.parametrize("name", TRAINS)
-def test_gradients_reach_exactly_the_parts_of_the_table(name):
-    system, phase = awake(), PHASES[name]
+def test_gradients_reach_exactly_the_parts_of_the_table(name, bottleneck):
+    system, phase = awake(config=CONFIGS[bottleneck]), phase_of(name, bottleneck)
     select_trainable(system, phase)
     losses = phase_losses(system, phase, RandomBatches().at(0, 4, phase.crop), step_generator(0, 0))
     sum(losses.values()).backward()
@@ -29,6 +30,23 @@ def test_gradients_reach_exactly_the_parts_of_the_table(name):
     }  # fmt: skip
     allocated = {part for part, m in system.parts().items() if any(p.grad is not None for p in m.parameters())}
     assert reached == allocated == TRAINS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "losses"),
+    [("lam", ("pixel", "kl")), ("warmup", ("flow", "kl")), ("e2e", ("flow", "kl")), ("wm", ("flow",)), ("pretrain", ("flow",))],
+)
+def test_a_vae_has_kl_where_vq_has_its_losses(name, losses):
+    row, phase = PHASES[name], phase_of(name, "vae")
+    assert phase.losses == losses and (phase.trains, phase.crop, phase.causal) == (row.trains, row.crop, row.causal)
+    assert phase_of(name, "vq") is row
+
+
+def test_a_row_for_another_bottleneck_is_refused():
+    """A loss of the table is never left out in silence."""
+    batch = RandomBatches().at(0, 2, True)
+    with pytest.raises(KeyError, match="vq"):
+        phase_losses(awake(config=CONFIGS["vae"]), PHASES["e2e"], batch, step_generator(0, 0))
 
 
 @pytest.mark.parametrize("name", ["warmup", "e2e"])
@@ -46,11 +64,13 @@ def test_flow_loss_alone_reaches_idm_within_two_steps(name):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.idm.parameters())
 
 
+@pytest.mark.parametrize("bottleneck", CONFIGS)
 @pytest.mark.parametrize("name", TRAINS)
-def test_a_step_changes_exactly_the_parts_of_the_table(name):
-    system = awake()
+def test_a_step_changes_exactly_the_parts_of_the_table(name, bottleneck):
+    system = awake(config=CONFIGS[bottleneck])
     before = {part: [p.detach().clone() for p in m.parameters()] for part, m in system.parts().items()}
-    Trainer(system, PHASES[name], TrainingConfig(batch_size=2, learning_rate=1e-3, rise=1), RandomBatches(), 0).train_step()
+    config = TrainingConfig(batch_size=2, learning_rate=1e-3, rise=1)
+    Trainer(system, phase_of(name, bottleneck), config, RandomBatches(), 0).train_step()
     changed = {
         part for part, module in system.parts().items()
         if any(not torch.equal(p, q) for p, q in zip(module.parameters(), before[part], strict=True))

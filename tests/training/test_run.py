@@ -2,6 +2,7 @@
 
 import pytest
 from caches import make, plan
+from tiny import CONFIGS
 
 from cola_world.plan import Parent
 from cola_world.training import checkpoint, run, store
@@ -31,9 +32,9 @@ def content(folder) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files}
 
 
-@pytest.mark.parametrize("phase", ["lam", "e2e"])
-def test_stopped_run_ends_with_the_same_bits(inputs, monkeypatch, tmp_path, phase):
-    a_plan = plan("run", phase)
+@pytest.mark.parametrize(("phase", "bottleneck"), [("lam", "vq"), ("e2e", "vq"), ("e2e", "vae")])
+def test_stopped_run_ends_with_the_same_bits(inputs, monkeypatch, tmp_path, phase, bottleneck):
+    a_plan = plan("run", phase, system=CONFIGS[bottleneck])
     whole = content(run.run_seed(a_plan, 1, inputs, lambda done, total: None))
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "other"))
     monkeypatch.setattr(run, "SAVE_EVERY_S", 0.0)
@@ -73,6 +74,44 @@ def test_frozen_world_model_is_not_in_a_warmup_snapshot(inputs):
     folder = run.run_seed(plan("warmup", "warmup"), 1, inputs, lambda done, total: None)
     names = {name.split(".")[0] for name in checkpoint.load(folder / "snapshots/12.safetensors")[0] if "/" not in name}
     assert names == {"idm", "quantizer", "action_adaln"}
+
+
+def trained(a_plan, inputs):
+    """Run the plan and hand its outputs to later ones -> its folder in the store."""
+    folder = run.run_seed(a_plan, 1, inputs, lambda done, total: None)
+    collect(a_plan, {1: folder}, inputs.runs / a_plan.run)
+    return folder
+
+
+def metrics(folder, name: str) -> list[str]:
+    rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    return [value for _, metric, value in rows if metric == name]
+
+
+def test_continuous_two_stages(inputs):
+    """The world model learns from the frozen LAM of the first stage, whose health stays what it was."""
+    lam = trained(plan("lam", "lam", system=CONFIGS["vae"]), inputs)
+    names = {name.split(".")[0] for name in checkpoint.load(lam / "snapshots/12.safetensors")[0]}
+    assert names == {"idm", "quantizer", "fdm"}
+    parents = (Parent(run="lam", step=12, shared=False),)
+    world = trained(plan("continuous_2stage", "wm", parents, system=CONFIGS["vae"]), inputs)
+    assert set(metrics(world, "latent/kl")) == {metrics(lam, "latent/kl")[-1]}
+    assert len(set(metrics(world, "flow_loss"))) > 1 and not metrics(world, "codebook/utilization")
+
+
+def test_continuous_fork_of_a_warmup_is_exact(inputs):
+    whole = trained(plan("warmup", "warmup", system=CONFIGS["vae"], snapshots=[6, 12]), inputs)
+    parents = (Parent(run="warmup", step=6, shared=False),)
+    forked = trained(plan("fork", "warmup", parents, start=6, steps=6, snapshots=[6], system=CONFIGS["vae"]), inputs)
+    a, b = (checkpoint.load(path)[0] for path in (whole / "snapshots/12.safetensors", forked / "snapshots/6.safetensors"))
+    assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+
+
+def test_codes_do_not_load_into_a_continuous_run(inputs):
+    trained(plan("lam", "lam"), inputs)
+    joint = plan("joint", "e2e", (Parent(run="lam", step=12, shared=False),), system=CONFIGS["vae"])
+    with pytest.raises(ValueError, match=r"quantizer.codebook \(32, 32\) does not fit this system"):
+        run.run_seed(joint, 1, inputs, lambda done, total: None)
 
 
 def test_second_process_on_a_run_is_refused(tmp_path):

@@ -1,9 +1,10 @@
-"""The state of a run on its fixed held-out clips: codebook metrics, losses, and whether the actions mean anything."""
+"""The state of a run on its fixed held-out clips: the bottleneck's health, losses, and whether the actions mean anything."""
 
 import torch
 
 from cola_world.evaluation.codebook import codebook_metrics
-from cola_world.models.system import System
+from cola_world.evaluation.posterior import posterior_metrics
+from cola_world.models.system import LatentActions, System
 from cola_world.training.phases import Batch, Phase
 
 
@@ -18,10 +19,8 @@ def measure(system: System, phase: Phase, heldout: Batch, chunk: int = 64) -> di
     actions = None
     if phase.uses_actions:
         parts = [system.latent_actions(video) for video in heldout.video.split(chunk)]
-        indices = torch.cat([part.indices_BAM for part in parts])
         actions = torch.cat([part.z_BAMZ for part in parts]).flatten(2)
-        metrics |= codebook_metrics(indices.flatten(0, 1), system.config.quantizer.codes)
-        metrics["vq_loss"] = torch.stack([part.vq_loss for part in parts]).mean().item()
+        metrics |= bottleneck_metrics(system, parts)
     if "flow" in phase.losses:
         metrics["flow_loss"] = flow_loss(system, heldout, actions, chunk)
     if "flow" in phase.losses and actions is not None:
@@ -32,6 +31,17 @@ def measure(system: System, phase: Phase, heldout: Batch, chunk: int = 64) -> di
         losses = [system.fdm.loss(system.lam_video(video), part) for video, part in pairs]
         metrics["pixel_mse"] = torch.stack(losses).mean().item()
     return metrics
+
+
+def bottleneck_metrics(system: System, parts: list[LatentActions]) -> dict[str, float]:
+    """Codebook metrics for VQ; for a VAE, which has no codes, those of its posterior."""
+    if system.config.bottleneck == "vae":
+        mean = torch.cat([part.mean_BAMZ for part in parts])
+        log_variance = torch.cat([part.log_variance_BAMZ for part in parts])
+        return posterior_metrics(mean.flatten(0, 1), log_variance.flatten(0, 1))
+    indices = torch.cat([part.indices_BAM for part in parts])
+    metrics = codebook_metrics(indices.flatten(0, 1), system.config.quantizer.codes)
+    return metrics | {"vq_loss": torch.stack([part.vq_loss for part in parts]).mean().item()}
 
 
 def flow_loss(system: System, heldout: Batch, actions: torch.Tensor | None, chunk: int) -> float:

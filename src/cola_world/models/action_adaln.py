@@ -1,11 +1,12 @@
 """Action AdaLN: latent actions into scale, shift and gate of every world model block (paper 3.3 and B.2).
 
-Shape letters: B clips, A actions, Z values of an action, T frames (= A + 1), D width of the world model, W own width.
+Shape letters: B clips, A actions, Z values of an action, G groups of actions, T latent frames (= G + 1), D width of the world
+model, W own width. Without grouping G is A.
 """
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from cola_world.models.layers import MLP, Attention, initialise_linear, sincos_1d
@@ -19,6 +20,9 @@ class ActionAdaLNConfig(BaseModel):
     heads: int
     width: int | None = None
     mlp_ratio: float = 2.0
+    # not in paper: because it does not say how actions meet a VAE that joins frames, those that lead to the frames of one
+    # latent enter together, end to end.
+    actions_per_latent_frame: int = Field(1, ge=1)
 
 
 class ActionBlock(nn.Module):
@@ -43,7 +47,8 @@ class ActionAdaLN(nn.Module):
         super().__init__()
         self.config, self.model_width = config, model_width
         width = config.width or model_width
-        self.embed = nn.Sequential(nn.Linear(action_size, width), nn.SiLU(), nn.Linear(width, width))
+        group_size = config.actions_per_latent_frame * action_size
+        self.embed = nn.Sequential(nn.Linear(group_size, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(ActionBlock(width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.out = nn.Sequential(nn.Linear(width, model_width), nn.SiLU(), nn.Linear(model_width, 6 * model_width))
         self.apply(initialise_linear)
@@ -53,11 +58,18 @@ class ActionAdaLN(nn.Module):
             nn.init.zeros_(block.attn.proj.weight)
             nn.init.zeros_(block.mlp.fc2.weight)
 
-    def forward(self, z_BAZ: Tensor) -> Tensor:
-        """z: latent actions [B, A, Z], zero where dropped for guidance -> modulation [B, A + 1, 6, D]."""
-        x_BAW = self.embed(z_BAZ)
-        x_BAW = x_BAW + sincos_1d(x_BAW.shape[-1], torch.arange(x_BAW.shape[1])).to(x_BAW)
+    def group(self, z_BAZ: Tensor) -> Tensor:
+        """Actions [B, A, Z] -> those of each latent frame after the first, end to end [B, G, n * Z]."""
+        size, actions = self.config.actions_per_latent_frame, z_BAZ.shape[1]
+        if actions % size:
+            raise ValueError(f"action AdaLN: {actions} actions do not make groups of {size}; a clip needs 1 + {size} n frames")
+        return z_BAZ.unflatten(1, (-1, size)).flatten(2)
+
+    def forward(self, z_BGZ: Tensor) -> Tensor:
+        """z: grouped latent actions [B, G, n * Z], zero where dropped for guidance -> modulation [B, G + 1, 6, D]."""
+        x_BGW = self.embed(z_BGZ)
+        x_BGW = x_BGW + sincos_1d(x_BGW.shape[-1], torch.arange(x_BGW.shape[1])).to(x_BGW)
         for block in self.blocks:
-            x_BAW = block(x_BAW)
-        modulation_BA6D = self.out(x_BAW).unflatten(-1, (6, self.model_width))
-        return F.pad(modulation_BA6D, (0, 0, 0, 0, 1, 0))
+            x_BGW = block(x_BGW)
+        modulation_BG6D = self.out(x_BGW).unflatten(-1, (6, self.model_width))
+        return F.pad(modulation_BG6D, (0, 0, 0, 0, 1, 0))

@@ -25,6 +25,10 @@ class Quantized(NamedTuple):
     vq_loss: Tensor
     commitment_loss: Tensor
 
+    def losses(self) -> dict[str, Tensor]:
+        """Loss by its name in the phase table."""
+        return {"vq": self.vq_loss, "commitment": self.commitment_loss}
+
 
 class VectorQuantizer(nn.Module):
     """Nearest code by Euclidean distance, straight-through gradient, both losses by gradient.
@@ -41,8 +45,11 @@ class VectorQuantizer(nn.Module):
         self.codebook = nn.Parameter(torch.empty(config.codes, config.token_size).uniform_(-bound, bound))
 
     @torch.autocast("cuda", enabled=False)
-    def forward(self, z_BAMZ: Tensor) -> Quantized:
-        """z: [B, A, M, Z], any float type -> quantised z with straight-through gradient, indices, the two mean losses."""
+    def forward(self, z_BAMZ: Tensor, generator: torch.Generator | None = None) -> Quantized:
+        """z: [B, A, M, Z], any float type -> quantised z with straight-through gradient, indices, the two mean losses.
+
+        `generator` is there for the bottlenecks that draw random numbers; this one draws none.
+        """
         z = z_BAMZ.float()
         indices = self.nearest(z)
         code = self.codebook[indices]

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,15 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from cola_world.models.action_adaln import ActionAdaLN, ActionAdaLNConfig
+from cola_world.models.continuous import Continuous, ContinuousBottleneck, ContinuousConfig
 from cola_world.models.fdm import FDM, FDMConfig
 from cola_world.models.flow import FlowConfig
 from cola_world.models.idm import IDM, IDMConfig
 from cola_world.models.quantizer import Quantized, QuantizerConfig, VectorQuantizer
 from cola_world.models.stdit3 import STDiT3, STDiT3Config
 from cola_world.models.world_model import WorldModel
+
+LatentActions = Quantized | Continuous
 
 
 class SystemConfig(BaseModel):
@@ -24,11 +28,14 @@ class SystemConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     idm: IDMConfig
     fdm: FDMConfig
+    bottleneck: Literal["vq", "vae"] = "vq"
     quantizer: QuantizerConfig = QuantizerConfig()
+    continuous: ContinuousConfig = ContinuousConfig()
     action_adaln: ActionAdaLNConfig
     stdit3: STDiT3Config
     flow: FlowConfig = FlowConfig()
-    # not in paper: because codes are about 1/32 in size, a gain sets how loud they enter FDM and action AdaLN alike.
+    # not in paper: because codes are about 1/32 in size, a gain sets how loud they enter FDM and action AdaLN alike;
+    # continuous actions have unit size by their KL and want 1.
     action_gain: float = 1.0
 
 
@@ -42,7 +49,7 @@ class System(nn.Module):
         with seeded(seed, "idm"):
             self.idm = IDM(config.idm)
         with seeded(seed, "quantizer"):
-            self.quantizer = VectorQuantizer(config.quantizer)
+            self.quantizer = build_bottleneck(config)
         with seeded(seed, "fdm"):
             self.fdm = FDM(config.fdm)
         with seeded(seed, "action_adaln"):
@@ -52,7 +59,7 @@ class System(nn.Module):
         self.world_model = WorldModel(stdit3, action_adaln, config.flow)
 
     def parts(self) -> dict[str, nn.Module]:
-        """Name in the phase table -> module."""
+        """Name in the phase table -> module; whatever stands in the quantiser's place goes by its name."""
         return {
             "idm": self.idm,
             "quantizer": self.quantizer,
@@ -69,10 +76,19 @@ class System(nn.Module):
         frames = F.interpolate(video_BTCYX.flatten(0, 1), size=(size, size), mode="bilinear", antialias=True)
         return frames.unflatten(0, video_BTCYX.shape[:2])
 
-    def latent_actions(self, video_BTCYX: Tensor) -> Quantized:
-        """RGB in [0, 1] -> quantised latent actions; `z_BAMZ` carries the straight-through gradient, at `action_gain`."""
-        quantized = self.quantizer(self.idm(self.lam_video(video_BTCYX)))
-        return quantized._replace(z_BAMZ=self.config.action_gain * quantized.z_BAMZ)
+    def latent_actions(self, video_BTCYX: Tensor, generator: torch.Generator | None = None) -> LatentActions:
+        """RGB in [0, 1] -> latent actions; `z_BAMZ` at `action_gain`, with the gradient to the IDM.
+
+        Continuous ones are drawn with `generator` where there is one, and are the posterior's mean where there is none.
+        """
+        actions = self.quantizer(self.idm(self.lam_video(video_BTCYX)), generator)
+        return actions._replace(z_BAMZ=self.config.action_gain * actions.z_BAMZ)
+
+
+def build_bottleneck(config: SystemConfig) -> nn.Module:
+    if config.bottleneck == "vae":
+        return ContinuousBottleneck(config.continuous, config.idm.token_size)
+    return VectorQuantizer(config.quantizer)
 
 
 @contextmanager

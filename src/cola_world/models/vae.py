@@ -1,21 +1,33 @@
-"""VAE: diffusers' AutoencoderKL, frame by frame, with latents normalised by channel statistics measured on data.
+"""VAE: a clip to normalised latents and back, behind one interface whatever the VAE (paper B.2).
 
-Shape letters: N frames, C latent channels, Y X pixels, y x latent pixels.
+`FrameVAE` is diffusers' AutoencoderKL frame by frame: a small one trained on the clips, or the public SDXL one.
+OpenSora v1.2's own, which also joins four frames to a latent, is in `opensora_vae`.
+Shape letters: B clips, T frames, N frames of any batch, L latent frames, C latent channels, Y X pixels, y x latent pixels.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 # diffusers takes seconds to import, which steps that only read a VAE's configuration need not wait for.
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
+
+    from cola_world.models.opensora_vae import OpenSoraVAE
+
+VAEKind = Literal["small", "sdxl", "opensora"]
+FRAMES_PER_LATENT: dict[VAEKind, int] = {"small": 1, "sdxl": 1, "opensora": 4}
+# Frames that OpenSora's VAE sees at once.
+MICRO_FRAMES = 17
+# A convolution at full resolution takes 128 values a pixel: so many pixels at a time keep within a gigabyte.
+PIXELS_AT_A_TIME = 2**20
 
 
 class VAEConfig(BaseModel):
@@ -26,6 +38,24 @@ class VAEConfig(BaseModel):
     layers: int = 1
     groups: int = 8
     latent_channels: int = 4
+
+
+SDXL = VAEConfig(channels=[128, 256, 512, 512], layers=2, groups=32)
+
+
+class VAE(Protocol):
+    """What the world model's inputs and outputs pass through; latents have about zero mean and unit variance."""
+
+    frames_per_latent: int
+
+    def encode(self, video_BTCYX: Tensor) -> Tensor:
+        """RGB in [0, 1] [B, T, 3, Y, X] -> latents [B, L, C, y, x], the posterior's mean, so that it is one value."""
+
+    def decode(self, latents_BLCyx: Tensor, frames: int) -> Tensor:
+        """Latents of clips of `frames` frames -> RGB in [0, 1] [B, frames, 3, Y, X]."""
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(L, C, y, x) of a clip of T frames of Y x X pixels."""
 
 
 def build_autoencoder(config: VAEConfig) -> AutoencoderKL:
@@ -44,8 +74,31 @@ def build_autoencoder(config: VAEConfig) -> AutoencoderKL:
     )
 
 
+def encode_frames(autoencoder: AutoencoderKL, frames_NCYX: Tensor) -> Tensor:
+    """RGB in [0, 1], any leading axes -> the posterior's mean, unnormalised; a few frames at a time."""
+    pixels = 2 * frames_NCYX.flatten(0, -4) - 1
+    parts = pixels.split(max(1, PIXELS_AT_A_TIME // pixels[0, 0].numel()))
+    means = [autoencoder.encode(part).latent_dist.mean for part in parts]
+    return torch.cat(means).unflatten(0, frames_NCYX.shape[:-3])
+
+
+def decode_frames(autoencoder: AutoencoderKL, latents_NCyx: Tensor) -> Tensor:
+    """Unnormalised latents, any leading axes -> RGB in [0, 1]; a few frames at a time."""
+    latents = latents_NCyx.flatten(0, -4)
+    pixels_each = latents[0, 0].numel() * downsampling(autoencoder) ** 2
+    parts = [autoencoder.decode(part).sample for part in latents.split(max(1, PIXELS_AT_A_TIME // pixels_each))]
+    return (torch.cat(parts) / 2 + 0.5).clamp(0, 1).unflatten(0, latents_NCyx.shape[:-3])
+
+
+def downsampling(autoencoder: AutoencoderKL) -> int:
+    """Pixels to a latent pixel, along one axis."""
+    return 2 ** (len(autoencoder.config.block_out_channels) - 1)
+
+
 class FrameVAE(nn.Module):
     """Encodes and decodes frames one by one; `mean` and `std` make each latent channel zero-mean and unit-variance."""
+
+    frames_per_latent = 1
 
     def __init__(self, autoencoder: AutoencoderKL, mean: list[float], std: list[float]):
         super().__init__()
@@ -62,13 +115,43 @@ class FrameVAE(nn.Module):
         return cls(AutoencoderKL.from_pretrained(folder, use_safetensors=True), **statistics)
 
     @torch.no_grad()
-    def encode(self, frames_NCYX: Tensor) -> Tensor:
-        """RGB in [0, 1] [N, 3, Y, X] -> normalised latents [N, C, y, x] (the posterior's mean, so that it is one value)."""
-        latents = self.autoencoder.encode(2 * frames_NCYX - 1).latent_dist.mean
-        return (latents - self.mean_C11) / self.std_C11
+    def encode(self, video_BTCYX: Tensor) -> Tensor:
+        """As `VAE.encode`; the leading axes may be any, [N, 3, Y, X] too."""
+        return (encode_frames(self.autoencoder, video_BTCYX) - self.mean_C11) / self.std_C11
 
     @torch.no_grad()
-    def decode(self, latents_NCyx: Tensor) -> Tensor:
-        """Normalised latents -> RGB in [0, 1]."""
-        pixels = self.autoencoder.decode(latents_NCyx * self.std_C11 + self.mean_C11).sample
-        return (pixels / 2 + 0.5).clamp(0, 1)
+    def decode(self, latents_BLCyx: Tensor, frames: int | None = None) -> Tensor:
+        """As `VAE.decode`; the leading axes may be any, and `frames` need not be told."""
+        return decode_frames(self.autoencoder, latents_BLCyx * self.std_C11 + self.mean_C11)
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        factor = downsampling(self.autoencoder)
+        return frames, self.autoencoder.config.latent_channels, height // factor, width // factor
+
+
+def load_vae(folder: Path) -> FrameVAE | OpenSoraVAE:
+    """The VAE that the stage `vae` wrote."""
+    from cola_world.models.opensora_vae import OpenSoraVAE
+
+    return (OpenSoraVAE if (folder / "opensora.json").exists() else FrameVAE).load(folder)
+
+
+def read_sdxl(path: Path, config: VAEConfig = SDXL) -> AutoencoderKL:
+    """The public SDXL autoencoder from a local folder of diffusers' form, or from its safetensors file alone."""
+    from diffusers import AutoencoderKL
+
+    if path.is_dir():
+        return AutoencoderKL.from_pretrained(path, use_safetensors=True, local_files_only=True).eval()
+    return read_weights(build_autoencoder(config), path).eval()
+
+
+def read_weights(module: nn.Module, file: Path) -> nn.Module:
+    """Fill the module from `file`, name for name; ValueError for any name or shape that differs."""
+    if not file.is_file():
+        raise ValueError(f"vae: {file} does not exist; put the public weights there, or name where they are")
+    tensors, own = load_file(file), module.state_dict()
+    wrong = sorted(own.keys() ^ tensors.keys()) or [name for name in own if own[name].shape != tensors[name].shape]
+    if wrong:
+        raise ValueError(f"vae: {file} does not fit: {wrong[0]} and {len(wrong) - 1} others are missing, unknown or of another shape")
+    module.load_state_dict(tensors)
+    return module

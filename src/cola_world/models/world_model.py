@@ -1,6 +1,7 @@
 """World model: STDiT3 driven by latent actions through action AdaLN, its flow loss and its sampler (paper 3.3, B.2).
 
-Shape letters: B clips, T latent frames, A actions (= T - 1), Z values of an action, C channels, Y X latent pixels.
+Shape letters: B clips, T latent frames, A actions, G groups of them (= T - 1), Z values of an action, C channels, Y X latent
+pixels. Without grouping G is A.
 """
 
 import torch
@@ -25,19 +26,22 @@ class WorldModel(nn.Module):
         t_B = sample_timesteps(self.flow, len(x0_BTCYX), generator).to(x0_BTCYX)
         eps = torch.randn(x0_BTCYX.shape, generator=generator).to(x0_BTCYX)
         x_t, t_BT = noised(x0_BTCYX, eps, t_B, self.flow.context_frames)
-        if z_BAZ is not None and drop:
-            z_BAZ = drop_actions(z_BAZ, self.flow.action_drop, generator)
-        modulation = None if z_BAZ is None else self.action_adaln(z_BAZ)
+        # What is dropped is what one latent frame follows, so that guidance meets its unconditional case in training.
+        z_BGZ = None if z_BAZ is None else self.action_adaln.group(z_BAZ)
+        if z_BGZ is not None and drop:
+            z_BGZ = drop_actions(z_BGZ, self.flow.action_drop, generator)
+        modulation = None if z_BGZ is None else self.action_adaln(z_BGZ)
         velocity = self.stdit3(x_t, 1000 * t_BT, modulation)
         return flow_loss(velocity, x0_BTCYX, eps, self.flow.context_frames)
 
     @torch.no_grad()
     def sample(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
-        """Imagine A + 1 frames from K clean ones and A actions: Euler steps with guidance -> latents [B, A + 1, C, Y, X]."""
-        frames, context = z_BAZ.shape[1] + 1, context_BKCYX.shape[1]
+        """Imagine G + 1 latent frames from K clean ones and A actions: Euler steps with guidance -> [B, G + 1, C, Y, X]."""
+        z_BGZ = self.action_adaln.group(z_BAZ)
+        frames, context = z_BGZ.shape[1] + 1, context_BKCYX.shape[1]
         x = torch.randn(len(z_BAZ), frames, *context_BKCYX.shape[2:], generator=generator).to(context_BKCYX)
         x[:, :context] = context_BKCYX
-        modulation = torch.cat((self.action_adaln(z_BAZ), self.action_adaln(torch.zeros_like(z_BAZ))))
+        modulation = torch.cat((self.action_adaln(z_BGZ), self.action_adaln(torch.zeros_like(z_BGZ))))
         times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.flow.shift)
         for now, after in zip(times[:-1], times[1:], strict=True):
             t_BT = x.new_full(x.shape[:2], 1000 * float(now))

@@ -54,7 +54,11 @@ class CachedBatches:
     def __init__(self, clips: Path, latents: Path, config: BatchConfig, seed: int):
         self.cache = ClipCache.open(clips)
         card = json.loads((latents / "card.json").read_text())
-        self.latents_VFCyx = np.load(latents / "latents.npy", mmap_mode="r")
+        # By frame [V, F, C, y, x], or, from a VAE that joins frames, by first frame of a clip [V, F, L, C, y, x].
+        self.latents = np.load(latents / "latents.npy", mmap_mode="r")
+        if card.get("num_frames", config.num_frames) != config.num_frames:
+            raise ValueError(f"num_frames: {config.num_frames} differs from the cached latents' clips of {card['num_frames']}")
+        self.by_clip = card.get("frames_per_latent", 1) > 1
         self.views = Views(self.cache.frames.shape[1], card["crop"], card["views"])
         self.config, self.seed = config, seed
         self.sampler = self.make_sampler("train")
@@ -67,8 +71,8 @@ class CachedBatches:
 
     def gather(self, indices_BT: np.ndarray, view_B: np.ndarray) -> Batch:
         video = to_video(self.views.cut(self.cache.frames, indices_BT, view_B))
-        latents = torch.from_numpy(self.latents_VFCyx[view_B[:, None], indices_BT])
-        return Batch(video, latents.float())
+        where = (view_B, indices_BT[:, 0]) if self.by_clip else (view_B[:, None], indices_BT)
+        return Batch(video, torch.from_numpy(self.latents[where]).float())
 
     def at(self, step: int, size: int, crop: bool) -> Batch:
         """The training batch of `step`."""

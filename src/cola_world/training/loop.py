@@ -21,12 +21,13 @@ class TrainingConfig(BaseModel):
     rise: int = Field(2000, ge=1, description="optimiser steps of the learning rate's linear rise")
     vq_weight: float = 1.0
     commitment_weight: float = 1.0
+    kl_weight: float = Field(1e-3, ge=0, description="of continuous latent actions (paper D.5)")
     # not in paper: because OpenSora v1.2 trains with clip 1.0 and without weight decay.
     clip_norm: float = Field(1.0, gt=0)
     weight_decay: float = Field(0.0, ge=0)
 
     def weight(self, loss: str) -> float:
-        return {"vq": self.vq_weight, "commitment": self.commitment_weight}.get(loss, 1.0)
+        return {"vq": self.vq_weight, "commitment": self.commitment_weight, "kl": self.kl_weight}.get(loss, 1.0)
 
 
 class BatchSource(Protocol):

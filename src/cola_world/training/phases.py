@@ -1,13 +1,12 @@
 """Who learns from which loss: the paper's method is this table, and the one training loop reads it (paper 3.3, B.3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from cola_world.models.quantizer import Quantized
-from cola_world.models.system import System
+from cola_world.models.system import LatentActions, System
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,16 @@ PHASES = {
 }
 
 
+def phase_of(name: str, bottleneck: str) -> Phase:
+    """The table's row for a system with this bottleneck: a VAE has `kl` where VQ has its two losses (paper D.5)."""
+    phase = PHASES[name]
+    if bottleneck == "vq" or not phase.learns_actions:
+        return phase
+    return replace(phase, losses=(*(loss for loss in phase.losses if loss not in VQ_LOSSES), "kl"))
+
+
 class Batch(NamedTuple):
-    """RGB in [0, 1] [B, T, 3, Y, X] and the same clips' VAE latents [B, T, C, y, x]."""
+    """RGB in [0, 1] [B, T, 3, Y, X] and the same clips' VAE latents [B, L, C, y, x]; L = T where the VAE joins no frames."""
 
     video: Tensor
     latents: Tensor
@@ -64,20 +71,24 @@ def select_trainable(system: System, phase: Phase) -> dict[str, nn.Parameter]:
     return learning
 
 
-def infer_actions(system: System, phase: Phase, video: Tensor) -> Quantized:
-    with torch.set_grad_enabled(phase.learns_actions and torch.is_grad_enabled()):
+def infer_actions(system: System, phase: Phase, video: Tensor, generator: torch.Generator) -> LatentActions:
+    """Latent actions, with gradients where they are learned.
+
+    not in paper: because a frozen LAM is read as evaluation reads it, only one that learns samples its posterior.
+    """
+    if phase.learns_actions:
+        return system.latent_actions(video, generator)
+    with torch.no_grad():
         return system.latent_actions(video)
 
 
 def phase_losses(system: System, phase: Phase, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
     """Each of the phase's losses as a scalar, unweighted."""
-    quantized = infer_actions(system, phase, batch.video) if phase.uses_actions else None
-    action_BAZ = None if quantized is None else quantized.z_BAMZ.flatten(2)
-    losses = {}
+    actions = infer_actions(system, phase, batch.video, generator) if phase.uses_actions else None
+    action_BAZ = None if actions is None else actions.z_BAMZ.flatten(2)
+    losses = {} if actions is None else actions.losses()
     if "pixel" in phase.losses:
         losses["pixel"] = system.fdm.loss(system.lam_video(batch.video), action_BAZ)
     if "flow" in phase.losses:
         losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, generator).mean()
-    if "vq" in phase.losses:
-        losses |= {"vq": quantized.vq_loss, "commitment": quantized.commitment_loss}
-    return losses
+    return {name: losses[name] for name in phase.losses}

@@ -16,7 +16,7 @@ from cola_world.plan import RunPlan
 from cola_world.training import checkpoint, store
 from cola_world.training.batches import CachedBatches
 from cola_world.training.loop import Trainer
-from cola_world.training.phases import PHASES
+from cola_world.training.phases import phase_of
 
 SAVE_EVERY_S = 20.0
 
@@ -46,7 +46,7 @@ class SeedRun:
 
     def __init__(self, plan: RunPlan, seed: int, inputs: Inputs, folder: store.RunFolder):
         self.plan, self.folder = plan, folder
-        self.phase = PHASES[plan.phase]
+        self.phase = phase_of(plan.phase, plan.system.bottleneck)
         self.rows: list[tuple[int, str, float]] = []
         self.wall_s = 0.0
         self.batches = CachedBatches(inputs.clips, inputs.latents, plan.batches, seed)

@@ -1,19 +1,22 @@
-"""Training the small stand-in VAE on single frames, and caching latents. The public SDXL VAE needs no training."""
+"""The VAE of a scale, a small one trained on single frames or a public one, and the cache of latents.
+
+Shape letters: V views, F frames of the clip cache, T frames of a clip, L latent frames, C channels, y x latent pixels.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from cola_world.data.clips import ClipCache
-from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder
+from cola_world.models.vae import VAE, VAEConfig, build_autoencoder, encode_frames, load_vae, read_sdxl
 from cola_world.training.batches import Views, to_video
 from cola_world.training.loop import step_generator
 
@@ -26,6 +29,7 @@ class VAETraining(BaseModel):
 
     # not in paper: because no public VAE fits frames of a few dozen pixels, a small one is trained by squared error.
     model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["small"] = "small"
     model: VAEConfig
     crop: int
     views: int = Field(ge=1)
@@ -34,6 +38,38 @@ class VAETraining(BaseModel):
     learning_rate: float = Field(gt=0)
     kl_weight: float = Field(1e-4, ge=0)
     seed: int = 0
+
+
+class PublicVAE(BaseModel):
+    """A published VAE from local files; `path`: its folder or its safetensors file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["sdxl", "opensora"]
+    path: Path
+    crop: int
+    views: int = Field(ge=1)
+
+
+class VAEPlan(RootModel):
+    """What the stage `vae` is to make."""
+
+    root: VAETraining | PublicVAE = Field(discriminator="kind")
+
+
+def make_vae(clips: Path, plan: VAEPlan, out: Path, progress: Callable[[int, int], None]) -> None:
+    """Write the VAE to `out`, as `load_vae` reads it; `progress(step, steps)` is called now and then."""
+    config = plan.root
+    if config.kind == "opensora":
+        from cola_world.models.opensora_vae import OpenSoraVAE
+
+        return OpenSoraVAE.read_public(config.path).save(out)
+    if config.kind == "sdxl":
+        model = read_sdxl(config.path)
+    else:
+        model = train_vae(clips, config, lambda step, mse: progress(step, config.steps))
+    model.save_pretrained(out)
+    statistics = latent_statistics(model, clips, config)
+    (out / "latent_statistics.json").write_text(json.dumps(statistics, indent=1, sort_keys=True) + "\n")
 
 
 def train_vae(clips: Path, config: VAETraining, progress: Callable[[int, float], None]) -> AutoencoderKL:
@@ -66,7 +102,7 @@ def training_frames(clips: Path) -> np.ndarray:
 
 
 @torch.no_grad()
-def latent_statistics(model: AutoencoderKL, clips: Path, config: VAETraining, count: int = 2048) -> dict:
+def latent_statistics(model: AutoencoderKL, clips: Path, config: VAETraining | PublicVAE, count: int = 2048) -> dict:
     """Mean and standard deviation of each latent channel over training frames."""
     cache, frames = ClipCache.open(clips), training_frames(clips)
     chosen = frames[:: max(1, len(frames) // count)]
@@ -74,28 +110,52 @@ def latent_statistics(model: AutoencoderKL, clips: Path, config: VAETraining, co
     parts = []
     for part in np.array_split(chosen, max(1, len(chosen) // 128)):
         pixels = to_video(views.cut(cache.frames, part[:, None], np.zeros(len(part), dtype=np.int64)))[:, 0]
-        parts.append(model.encode(2 * pixels - 1).latent_dist.mean)
+        parts.append(encode_frames(model, pixels))
     latents = torch.cat(parts)
     return {"mean": latents.mean((0, 2, 3)).tolist(), "std": latents.std((0, 2, 3)).tolist()}
 
 
-def cache_latents(clips: Path, vae: Path, out: Path, crop: int, count: int, progress: Callable[[int, int], None]) -> None:
-    """Encode every frame through every view into `out/latents.npy` [V, F, C, y, x], float16."""
-    cache, model = ClipCache.open(clips), FrameVAE.load(vae).eval()
+def cache_latents(
+    clips: Path, vae: Path, out: Path, crop: int, count: int, progress: Callable[[int, int], None], num_frames: int = 1
+) -> None:
+    """Encode every frame through every view into `out/latents.npy` [V, F, C, y, x], float16.
+
+    A VAE that joins frames encodes each clip of `num_frames` instead: [V, F, L, C, y, x] by the clip's first frame, zeros at
+    those where no clip begins.
+    """
+    cache, model = ClipCache.open(clips), load_vae(vae).eval()
     views = Views(cache.frames.shape[1], crop, count)
+    card, length = {"crop": crop, "views": count}, 1
+    if model.frames_per_latent > 1:
+        length = num_frames
+        card |= {"num_frames": num_frames, "frames_per_latent": model.frames_per_latent}
+    clips_NT = all_clips(cache, length)
+    shape = model.latent_shape(length, crop, crop)
+    shape = (count, len(cache.frames), *(shape if model.frames_per_latent > 1 else shape[1:]))
     out.mkdir(parents=True, exist_ok=True)
-    first = encode(model, cache, views, np.arange(1), 0)
-    shape = (count, len(cache.frames), *first.shape[1:])
     latents = np.lib.format.open_memmap(out / "latents.npy", mode="w+", dtype=np.float16, shape=shape)
+    batch = max(1, 256 // length)
     for view in range(count):
-        for start in range(0, len(cache.frames), 256):
-            indices = np.arange(start, min(start + 256, len(cache.frames)))
-            latents[view, indices] = encode(model, cache, views, indices, view)
-            progress(view * len(cache.frames) + indices[-1] + 1, count * len(cache.frames))
+        for start in range(0, len(clips_NT), batch):
+            part_NT = clips_NT[start : start + batch]
+            latents[view, part_NT[:, 0]] = encode(model, cache, views, part_NT, view)
+            progress(view * len(clips_NT) + start + len(part_NT), count * len(clips_NT))
     latents.flush()
-    (out / "card.json").write_text(json.dumps({"crop": crop, "views": count}, indent=1) + "\n")
+    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
 
 
-def encode(model: FrameVAE, cache: ClipCache, views: Views, indices: np.ndarray, view: int) -> np.ndarray:
-    crops = views.cut(cache.frames, indices[:, None], np.full(len(indices), view))
-    return model.encode(to_video(crops)[:, 0]).numpy().astype(np.float16)
+def all_clips(cache: ClipCache, length: int) -> np.ndarray:
+    """Frame indices [N, length] of every clip that an episode holds, at its stride; of length 1 these are all frames."""
+    if length == 1:
+        return np.arange(len(cache.frames))[:, None]
+    steps = np.arange(length)
+    episodes = cache.episodes[["offset", "frames", "stride"]].to_numpy()
+    starts = [(offset + np.arange(max(0, frames - (length - 1) * stride)), stride) for offset, frames, stride in episodes]
+    return np.concatenate([begin[:, None] + stride * steps for begin, stride in starts])
+
+
+def encode(model: VAE, cache: ClipCache, views: Views, clips_NT: np.ndarray, view: int) -> np.ndarray:
+    """Latents of clips [N, L, C, y, x], or of single frames [N, C, y, x], float16."""
+    crops = views.cut(cache.frames, clips_NT, np.full(len(clips_NT), view))
+    latents = model.encode(to_video(crops)).numpy().astype(np.float16)
+    return latents if model.frames_per_latent > 1 else latents[:, 0]

@@ -1,0 +1,106 @@
+"""What the stages `vae` and `latents` write, for VAEs that join frames and for those that do not."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from caches import make, plan
+from tiny import CONFIG
+
+from cola_world.models import opensora_vae
+from cola_world.models.opensora_vae import OpenSoraVAE, OpenSoraVAEConfig
+from cola_world.models.temporal_vae import TemporalVAEConfig
+from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder, load_vae
+from cola_world.training import run
+from cola_world.training.batches import BatchConfig, CachedBatches
+from cola_world.training.vae import VAEPlan, all_clips, cache_latents, make_vae
+
+SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
+TINY = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
+GROUPED = CONFIG.model_copy(update={"action_adaln": CONFIG.action_adaln.model_copy(update={"actions_per_latent_frame": 4})})
+
+
+def silent(done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    """Noise in which the second corpus is seen at every other frame."""
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
+    made = make(tmp_path, episodes=3, frames=10)
+    episodes = pd.read_parquet(made.clips / "episodes.parquet")
+    episodes["stride"] = np.where(episodes["corpus"] == "hand", 2, 1)
+    episodes.to_parquet(made.clips / "episodes.parquet")
+    return made
+
+
+def latents_of(kind: str, inputs, num_frames: int) -> FrameVAE | OpenSoraVAE:
+    """Make a random VAE, cache its latents, and give it back."""
+    folder = inputs.runs / kind
+    torch.manual_seed(0)
+    if kind == "opensora":
+        OpenSoraVAE(TINY).save(folder)
+    else:
+        build_autoencoder(SPATIAL).save_pretrained(folder)
+        (folder / "latent_statistics.json").write_text(json.dumps({"mean": [0.0] * 4, "std": [0.5] * 4}))
+    cache_latents(inputs.clips, folder, inputs.latents, 16, 2, silent, num_frames)
+    return load_vae(folder).eval()
+
+
+@pytest.mark.parametrize(("kind", "latent_frames"), [("sdxl", 5), ("opensora", 2)])
+def test_a_batch_has_the_latents_of_its_own_video(inputs, kind, latent_frames):
+    model = latents_of(kind, inputs, num_frames=5)
+    config = BatchConfig(num_frames=5, weights={"arm": 0.5, "hand": 0.5}, heldout_clips=4)
+    batches = CachedBatches(inputs.clips, inputs.latents, config, seed=0)
+    for batch in (batches.at(0, 6, crop=True), batches.heldout()):
+        assert batch.latents.shape[1:] == (latent_frames, 4, 4, 4)
+        assert torch.allclose(batch.latents, model.encode(batch.video), atol=2e-3, rtol=2e-3)
+
+
+def test_all_clips_stay_in_their_episode_at_its_stride(inputs):
+    clips = all_clips(CachedBatches(inputs.clips, inputs.latents, BatchConfig(num_frames=3, weights={"arm": 1.0}), 0).cache, 5)
+    assert len(clips) == 3 * 6 + 3 * 2
+    assert clips[0].tolist() == [0, 1, 2, 3, 4] and clips[-1].tolist() == [51, 53, 55, 57, 59]
+    assert (clips // 10 == clips[:, :1] // 10).all()
+
+
+def test_latents_of_other_clips_are_refused(inputs):
+    latents_of("opensora", inputs, num_frames=5)
+    config = BatchConfig(num_frames=3, weights={"arm": 1.0})
+    with pytest.raises(ValueError, match="num_frames: 3 differs from the cached latents' clips of 5"):
+        CachedBatches(inputs.clips, inputs.latents, config, seed=0)
+
+
+def test_joint_training_on_grouped_actions(inputs):
+    latents_of("opensora", inputs, num_frames=5)
+    batches = {"num_frames": 5, "weights": {"arm": 0.5, "hand": 0.5}, "heldout_clips": 4}
+    a_plan = plan("run", "e2e", system=GROUPED, batches=batches, steps=3)
+    folder = run.run_seed(a_plan, 1, inputs, silent)
+    rows = (folder / "metrics.csv").read_text()
+    assert "flow_loss" in rows and "shuffle_gap" in rows
+
+
+def test_a_public_sdxl_vae_is_taken_with_statistics_of_the_clips(inputs, tmp_path):
+    torch.manual_seed(0)
+    model = build_autoencoder(SPATIAL)
+    model.save_pretrained(tmp_path / "public")
+    public = VAEPlan.model_validate({"kind": "sdxl", "path": str(tmp_path / "public"), "crop": 16, "views": 2})
+    make_vae(inputs.clips, public, tmp_path / "vae", silent)
+    cache_latents(inputs.clips, tmp_path / "vae", inputs.latents, 16, 2, silent)
+    taken = load_vae(tmp_path / "vae")
+    assert all(torch.equal(a, b) for a, b in zip(taken.autoencoder.parameters(), model.parameters(), strict=True))
+    latents = np.load(inputs.latents / "latents.npy").astype(np.float32)
+    assert latents[0].mean((0, 2, 3)) == pytest.approx(0, abs=0.1) and latents[0].std((0, 2, 3)) == pytest.approx(1, abs=0.1)
+
+
+def test_a_public_opensora_vae_is_taken_as_it_is(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(opensora_vae, "PUBLISHED", TINY)
+    model = OpenSoraVAE(TINY)
+    model.save(tmp_path / "public")
+    public = VAEPlan.model_validate({"kind": "opensora", "path": str(tmp_path / "public"), "crop": 16, "views": 2})
+    make_vae(inputs.clips, public, tmp_path / "vae", silent)
+    pairs = zip(load_vae(tmp_path / "vae").state_dict().values(), model.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
