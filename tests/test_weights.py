@@ -101,7 +101,7 @@ def test_an_unreachable_hub_is_one_line_that_says_what_to_do(tmp_path, monkeypat
     with pytest.raises(WeightsError) as error:
         obtain("stdit3", row(), tmp_path / "out")
     message = str(error.value)
-    assert message.startswith("weights.stdit3: someone/model/model.safetensors at 0000000000: expected an answer of the hub, found no connection")
+    assert "weights.stdit3: someone/model/model.safetensors at 0000000000: expected an answer of the hub, found no" in message
     assert message.endswith("or bring it: weights: {stdit3: {path: ...}}") and "\n" not in message
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.safetensors"))
 
