@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -274,3 +277,46 @@ def test_a_name_that_is_no_row_is_told_with_the_nearest(workspace):
         resolved(workspace, "paper", {"stdit": {}})
     with pytest.raises(ValueError, match="sdxl_vae and pixart_vae both take the place of vae; name one of them"):
         resolved(workspace, "paper", {"sdxl_vae": {}, "pixart_vae": {}})
+
+
+def stage(name: str, workspace: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", f"stages.{name}"]
+    return subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def plans(tmp_path):
+    (tmp_path / "runs" / "plan").mkdir(parents=True)
+    return tmp_path / "runs" / "plan"
+
+
+def test_the_stage_has_nothing_to_do_where_no_weights_are_named(tmp_path, plans):
+    (plans / "weights.json").write_text("{}")
+    result = stage("weights", tmp_path)
+    assert result.returncode == 0 and "nothing to do" in result.stdout
+    assert json.loads((tmp_path / "data" / "weights" / "verified.json").read_text()) == {}
+
+
+def test_the_stage_records_what_it_verified_and_pretrain_starts_from_it(good, tmp_path, plans):
+    entry = ROW | {"path": str(good), "sha256": sha256(good)}
+    (plans / "weights.json").write_text(json.dumps({"stdit3": entry}))
+    assert stage("weights", tmp_path).returncode == 0
+    facts = json.loads((tmp_path / "data" / "weights" / "verified.json").read_text())["stdit3"]
+    assert facts["path"] == str(good) and facts["sha256"] == sha256(good) and facts["revision"] == "0" * 40
+    pretrain = run_plan("pretrain", "pretrain", steps=12, seeds=[0]).model_dump() | {"weights": {"stdit3": entry}}
+    (plans / "pretrain.json").write_text(json.dumps(pretrain))
+    result = stage("pretrain", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs" / "pretrain" / "snapshots" / "12" / "seed0.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["weights", "pretrain"])
+def test_a_wrong_file_ends_the_stage_with_one_line(good, tmp_path, plans, name):
+    entry = {"stdit3": ROW | {"path": str(good), "sha256": "0" * 64}}
+    pretrain = run_plan("pretrain", "pretrain", seeds=[0]).model_dump() | {"weights": entry}
+    (plans / f"{name}.json").write_text(json.dumps(entry if name == "weights" else pretrain))
+    result = stage(name, tmp_path)
+    [line] = result.stderr.splitlines()
+    assert result.returncode == 1 and line.startswith(f"weights.stdit3: {good}: expected sha256 {'0' * 64}, found")
+    assert not (tmp_path / "data").exists() and not (tmp_path / "runs" / "pretrain").exists()

@@ -4,6 +4,7 @@ Shape letters: B clips, T frames, A actions (= T - 1), Z values of an action, Y 
 """
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from cola_world.training.batches import to_video
 SCHEMA = pa.schema(
     [("frame", pa.int64()), ("seconds", pa.float64()), ("indices", pa.list_(pa.int32())), ("vector", pa.list_(pa.float32()))]
 )
+UNKNOWN_FPS = Fraction(10)  # of a video that does not say
 Progress = Callable[[int, int], None]
 
 
@@ -39,15 +41,15 @@ def picture(frame: np.ndarray, frames: Frames, size: int) -> np.ndarray:
     whole = shrink(frame, frames.size or size)
     crop = frames.crop or size
     start = (len(whole) - crop) // 2
-    return whole[start : start + crop, start : start + crop]
+    return whole[start : start + crop, start : start + crop].copy()
 
 
-def about_video(path: Path) -> tuple[int, float]:
+def about_video(path: Path) -> tuple[int, Fraction]:
     """(frames as its header says, 0 where it does not; frames a second). ValueError where there is none."""
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            return stream.frames, float(stream.average_rate or 0)
+            return stream.frames, stream.average_rate or UNKNOWN_FPS
     except (av.error.FFmpegError, IndexError) as error:
         raise ValueError(f"{path}: cannot be opened as video ({type(error).__name__})") from None
 
@@ -65,11 +67,9 @@ def read_frames(path: Path, stride: int) -> Iterator[Frame]:
 
 
 def windows(frames: Iterator[Frame], length: int) -> Iterator[list[Frame]]:
-    """Windows of `length` frames, each beginning with the last frame of the one before, so that every pair is in one.
-
-    not in paper: because a clip's first action sees two frames and its last one all of them, windows are laid as
-    training lays clips; the last may be shorter.
-    """
+    """Windows of `length` frames, each beginning with the last frame of the one before; the last may be shorter."""
+    # not in paper: because an action of a longer video could be read with more or less of its past, windows are as long as
+    # training's clips and every frame pair is in one of them.
     last = list(islice(frames, 1))
     while more := list(islice(frames, length - 1)):
         yield last + more
@@ -106,7 +106,7 @@ def encode(video: Path, lam: LatentActionModel, out: Path, progress: Progress, s
     ValueError in one line for a video that cannot be read or has fewer than two such frames.
     """
     total, fps = about_video(video)
-    schema = SCHEMA.with_metadata({"fps": str(fps / stride), "stride": str(stride), "video": video.name})
+    schema = SCHEMA.with_metadata({"fps": str(Fraction(fps) / stride), "stride": str(stride), "video": video.name})
     done = 0
     with renamed(out) as partial, pq.ParquetWriter(partial, schema) as writer:
         for group in batches(windows(read_frames(video, stride), lam.model_config.frames.num_frames), batch):
@@ -121,7 +121,7 @@ def encode(video: Path, lam: LatentActionModel, out: Path, progress: Progress, s
 
 class Actions(NamedTuple):
     z_AZ: torch.Tensor
-    fps: float
+    fps: Fraction
 
 
 def read_actions(path: Path) -> Actions:
@@ -133,4 +133,4 @@ def read_actions(path: Path) -> Actions:
     if table.column_names != ["vector"] or not table.num_rows:
         raise ValueError(f"{path}: it has no column `vector` with actions; `cola encode-actions` writes it")
     vectors = np.stack(table["vector"].to_numpy())
-    return Actions(torch.from_numpy(vectors), float((table.schema.metadata or {}).get(b"fps", b"0")))
+    return Actions(torch.from_numpy(vectors), Fraction((table.schema.metadata or {}).get(b"fps", str(UNKNOWN_FPS).encode()).decode()))

@@ -45,7 +45,7 @@ def imagine(
     check(model, latents, actions)
     generator, done = torch.Generator().manual_seed(seed), 1
     with renamed(out) as partial:
-        writer = VideoWriter(partial, fps=max(1, round(actions.fps)), width=first.shape[1], height=first.shape[0])
+        writer = VideoWriter(partial, fps=actions.fps, width=first.shape[1], height=first.shape[0])
         try:
             writer.add(first[None])
             for part in rollout(model, latents, actions.z_AZ.to(device)[None], frames.num_frames, generator):
