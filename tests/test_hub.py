@@ -1,8 +1,10 @@
 """A saved model loads in one line to the same bits; a finished run exports to folders with a card that says what it is."""
 
 import json
+import time
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from caches import make, plan
@@ -117,6 +119,15 @@ def test_a_folder_without_or_with_another_config_is_one_line(tmp_path):
         hub.load(LatentActionModel, str(tmp_path / "lam"))
     with pytest.raises(ValueError, match="none: expected a folder, found none"):
         hub.load(LatentActionModel, str(tmp_path / "none"))
+
+
+def test_a_hub_that_does_not_answer_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(ValueError, match="someone/lam: neither a folder here nor a model that the hub gave") as error:
+        hub.load(LatentActionModel, "someone/lam")
+    assert "\n" not in str(error.value)
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
+import runpy
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,14 +11,16 @@ import huggingface_hub
 import pytest
 import torch
 import yaml
+from caches import make
 from caches import plan as run_plan
+from dvc.repo import Repo
 from safetensors.torch import load_file, save_file
 from tiny import CONFIG
 
-from cola_world import adopt, config, plan
+from cola_world import adopt, config, lifeline, plan
 from cola_world.models.stdit3 import STDiT3
 from cola_world.models.system import System
-from cola_world.models.vae import VAEConfig, build_autoencoder
+from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder
 from cola_world.pretrained import autoencoder, stdit3_tensors
 from cola_world.training import checkpoint
 from cola_world.weights import Brought, PublicFile, WeightsError, obtain, read_table
@@ -272,6 +272,13 @@ def test_the_papers_scale_takes_its_prior_and_its_vae_from_the_table(workspace):
     assert list(files["vae"]["weights"]) == ["sdxl_vae"] and "weights" not in files["lam"]
 
 
+def test_a_wrong_key_beside_a_path_is_told_with_the_nearest(workspace):
+    profile = workspace / "stages" / "profiles" / "paper.yaml"
+    profile.write_text(profile.read_text().replace("{stdit3: {}", "{stdit3: {pth: model.safetensors}"))
+    with pytest.raises(ValueError, match="weights.stdit3.pth: unknown key .* nearest is 'path'"):
+        config.parse(config.Profile, profile)
+
+
 def test_a_name_that_is_no_row_is_told_with_the_nearest(workspace):
     with pytest.raises(ValueError, match="'stdit' is no row of data/weights.yaml; nearest is 'stdit3'"):
         resolved(workspace, "paper", {"stdit": {}})
@@ -279,10 +286,11 @@ def test_a_name_that_is_no_row_is_told_with_the_nearest(workspace):
         resolved(workspace, "paper", {"sdxl_vae": {}, "pixart_vae": {}})
 
 
-def stage(name: str, workspace: Path) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", f"stages.{name}"]
-    return subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
+def stage(name: str, workspace: Path, monkeypatch) -> None:
+    """`python -m stages.<name>` in this process."""
+    monkeypatch.chdir(workspace)
+    monkeypatch.setattr(lifeline, "die_with_parent", lambda: None)
+    runpy.run_module(f"stages.{name}", run_name="__main__")
 
 
 @pytest.fixture
@@ -291,32 +299,53 @@ def plans(tmp_path):
     return tmp_path / "runs" / "plan"
 
 
-def test_the_stage_has_nothing_to_do_where_no_weights_are_named(tmp_path, plans):
+def test_the_stage_has_nothing_to_do_where_no_weights_are_named(tmp_path, plans, monkeypatch, capsys):
     (plans / "weights.json").write_text("{}")
-    result = stage("weights", tmp_path)
-    assert result.returncode == 0 and "nothing to do" in result.stdout
+    stage("weights", tmp_path, monkeypatch)
+    assert "nothing to do" in capsys.readouterr().out
     assert json.loads((tmp_path / "data" / "weights" / "verified.json").read_text()) == {}
 
 
-def test_the_stage_records_what_it_verified_and_pretrain_starts_from_it(good, tmp_path, plans):
+def test_the_stage_records_what_it_verified_and_pretrain_starts_from_it(good, tmp_path, plans, monkeypatch):
     entry = ROW | {"path": str(good), "sha256": sha256(good)}
     (plans / "weights.json").write_text(json.dumps({"stdit3": entry}))
-    assert stage("weights", tmp_path).returncode == 0
+    stage("weights", tmp_path, monkeypatch)
     facts = json.loads((tmp_path / "data" / "weights" / "verified.json").read_text())["stdit3"]
     assert facts["path"] == str(good) and facts["sha256"] == sha256(good) and facts["revision"] == "0" * 40
     pretrain = run_plan("pretrain", "pretrain", steps=12, seeds=[0]).model_dump() | {"weights": {"stdit3": entry}}
     (plans / "pretrain.json").write_text(json.dumps(pretrain))
-    result = stage("pretrain", tmp_path)
-    assert result.returncode == 0, result.stderr
+    stage("pretrain", tmp_path, monkeypatch)
     assert (tmp_path / "runs" / "pretrain" / "snapshots" / "12" / "seed0.safetensors").is_file()
 
 
 @pytest.mark.parametrize("name", ["weights", "pretrain"])
-def test_a_wrong_file_ends_the_stage_with_one_line(good, tmp_path, plans, name):
+def test_a_wrong_file_ends_the_stage_with_one_line(good, tmp_path, plans, monkeypatch, name):
     entry = {"stdit3": ROW | {"path": str(good), "sha256": "0" * 64}}
     pretrain = run_plan("pretrain", "pretrain", seeds=[0]).model_dump() | {"weights": entry}
     (plans / f"{name}.json").write_text(json.dumps(entry if name == "weights" else pretrain))
-    result = stage(name, tmp_path)
-    [line] = result.stderr.splitlines()
-    assert result.returncode == 1 and line.startswith(f"weights.stdit3: {good}: expected sha256 {'0' * 64}, found")
+    with pytest.raises(SystemExit) as end:
+        stage(name, tmp_path, monkeypatch)
+    assert end.value.code.startswith(f"weights.stdit3: {good}: expected sha256 {'0' * 64}, found") and "\n" not in end.value.code
     assert not (tmp_path / "data").exists() and not (tmp_path / "runs" / "pretrain").exists()
+
+
+def test_the_vae_stage_takes_the_public_file_and_measures_its_latents(tmp_path, plans, monkeypatch):
+    make(tmp_path / "data")
+    torch.manual_seed(1)
+    public = build_autoencoder(SHAPE).state_dict()
+    save_file(public, tmp_path / "vae.safetensors")
+    training = {"model": SHAPE.model_dump(), "crop": 16, "views": 2, "steps": 1, "batch_size": 2, "learning_rate": 1e-3}
+    row = ROW | {"path": str(tmp_path / "vae.safetensors"), "replaces": "vae"}
+    (plans / "vae.json").write_text(json.dumps(training | {"weights": {"sdxl_vae": row}}))
+    stage("vae", tmp_path, monkeypatch)
+    model = FrameVAE.load(tmp_path / "runs" / "vae")
+    assert all(torch.equal(value, public[name]) for name, value in model.autoencoder.state_dict().items())
+    assert model.mean_C11.abs().sum() > 0 and not torch.equal(model.std_C11, torch.ones_like(model.std_C11))
+
+
+def test_nothing_of_the_pipeline_waits_for_the_weights_stage():
+    with Repo(str(ROOT)) as repo:
+        everything = {stage.name for stage in repo.stage.collect("dvc.yaml", with_deps=True)}
+        alone = {stage.name for stage in repo.stage.collect("stages/weights/dvc.yaml", with_deps=True)}
+    assert "pretrain" in everything and "weights" not in everything
+    assert alone == {"plan", "weights"}

@@ -4,6 +4,7 @@ Shape letters: B clips, T frames, A actions (= T - 1), M tokens of an action, Z 
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -127,6 +128,7 @@ def load(kind: type[Model], where: str) -> Model:
     """A model from a folder, or `owner/name` from the hub; ValueError in one line."""
     if where.startswith((".", "/", "~")) and not Path(where).is_dir():
         raise ValueError(f"{where}: expected a folder, found none")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its warnings of every retry would hide the one line
     try:
         return kind.from_pretrained(where)
     except ValidationError as error:
