@@ -6,6 +6,7 @@ import runpy
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from caches import make
 from caches import plan as run_plan
 from dvc.repo import Repo
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from tiny import CONFIG
 
@@ -104,9 +106,18 @@ def test_an_unreachable_hub_is_one_line_that_says_what_to_do(tmp_path, monkeypat
     with pytest.raises(WeightsError) as error:
         obtain("stdit3", row(), tmp_path / "out")
     message = str(error.value)
-    assert "weights.stdit3: someone/model/model.safetensors at 0000000000: expected an answer of the hub, found no" in message
+    assert "weights.stdit3: someone/model/model.safetensors at 0000000000: expected a download, found an error (" in message
     assert message.endswith("or bring it: weights: {stdit3: {path: ...}}") and "\n" not in message
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_file_that_the_hub_does_not_have_is_told_apart(tmp_path, monkeypatch):
+    def hub(repository, file, revision):
+        raise RemoteEntryNotFoundError("404", response=SimpleNamespace(headers={}, request=None, status_code=404))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
+    with pytest.raises(WeightsError, match="expected a file on the hub, found RemoteEntryNotFoundError; correct the table, or bring it"):
+        obtain("stdit3", row(), tmp_path)
 
 
 def test_a_wrong_file_names_what_was_expected_and_found(good, tmp_path):

@@ -91,7 +91,7 @@ def download(name: str, file: PublicFile) -> Path:
     """The file in the hub's own cache, where a download is complete or has another name."""
     # Only here: every step reads a plan, and few download.
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
     where = f"{file.repository}/{file.file} at {file.revision[:10]}"
     instead = f"or bring it: weights: {{{name}: {{path: ...}}}}"
@@ -100,11 +100,11 @@ def download(name: str, file: PublicFile) -> Path:
         return Path(hf_hub_download(file.repository, file.file, revision=file.revision))
     except GatedRepoError:
         raise wrong(name, where, "an open file", "one behind a licence", f"accept it on the hub and log in, {instead}") from None
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+    except (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError) as error:
         raise wrong(name, where, "a file on the hub", type(error).__name__, f"correct the table, {instead}") from None
-    except (EntryNotFoundError, OSError) as error:
-        reason = f"no connection to it ({str(error).partition(chr(10))[0]})"
-        raise wrong(name, where, "an answer of the hub", reason, f"check the network, {instead}") from None
+    except OSError as error:  # what the hub raises without a connection is one too
+        reason = f"an error ({str(error).partition(chr(10))[0]})"
+        raise wrong(name, where, "a download", reason, f"check network and disk, {instead}") from None
 
 
 def verify(name: str, file: PublicFile, source: Path) -> None:
