@@ -9,6 +9,7 @@ import yaml
 
 from cola_world import config, plan
 from cola_world.training.vae import VAEPlan
+from cola_world.weights import read_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +35,7 @@ def edit(workspace: Path, key: str, value: object, file: str = "params.yaml") ->
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu", "paper"])
 def test_every_scale_resolves_to_the_same_steps(workspace, scale):
     edit(workspace, "scale", scale)
-    files = plan.resolve(*config.load(workspace))
+    files = plan.resolve(*config.load(workspace), read_table(ROOT / "data" / "weights.yaml"))
     assert {"simulate/sawyer", "clips", "vae", "latents", "pretrain", "lam", "warmup", "e2e", "e2e_from_2000", "report"} <= set(files)
 
 

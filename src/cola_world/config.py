@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cola_world.models.system import SystemConfig
 from cola_world.models.vae import FRAMES_PER_LATENT, MICRO_FRAMES, VAEConfig, VAEKind
+from cola_world.weights import Brought
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
 PaperSteps = Annotated[int, Field(ge=1)]
@@ -191,6 +192,7 @@ class Profile(Strict):
     system: SystemConfig
     training: TrainingProfile
     pretraining: TrainingProfile
+    weights: dict[str, Brought] = Field({}, description="rows of data/weights.yaml that take the place of training")
 
     @model_validator(mode="after")
     def sizes_agree(self) -> Profile:

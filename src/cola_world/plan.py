@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from cola_world.config import Params, Profile, Run, changed
+from cola_world.config import Params, Profile, Run, changed, nearest
 from cola_world.data.clips import Mixture, mix
 from cola_world.models.system import System, SystemConfig
 from cola_world.training.batches import BatchConfig
 from cola_world.training.loop import TrainingConfig
 from cola_world.training.phases import PHASES
+from cola_world.weights import PublicFile
 
 # not in paper: because all of its runs start from one public OpenSora checkpoint, its stand-in has one seed as well.
 SHARED_SEED = 0
@@ -58,8 +59,8 @@ class RunPlan(BaseModel):
         return max(1, round(paper_steps * self.steps_per_paper_step)) if paper_steps else 0
 
 
-def resolve(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
-    """File stem below runs/plan -> content."""
+def resolve(params: Params, profile: Profile, public: dict[str, PublicFile] | None = None) -> dict[str, dict[str, Any]]:
+    """File stem below runs/plan -> content; `public` is the table of the weights that a profile may name."""
     files = data_plans(params, profile)
     plans = {name: run_plan(name, params, profile) for name in all_runs(params)}
     for plan in plans.values():
@@ -67,7 +68,25 @@ def resolve(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
             check_fit(plan, plans[parent.run])
     files |= {name: plan.model_dump() for name, plan in plans.items()}
     files["report"] = report_plan(params, profile)
+    files["weights"] = weights_plan(profile, public or {})
+    for name, row in files["weights"].items():
+        if row["replaces"]:
+            files[row["replaces"]]["weights"] = {name: row}
     return files
+
+
+def weights_plan(profile: Profile, public: dict[str, PublicFile]) -> dict[str, dict[str, Any]]:
+    """Rows of the table that the profile names, with what it brings itself; at most one takes the place of a step."""
+    rows = {}
+    for name, own in profile.weights.items():
+        if name not in public:
+            raise ValueError(f"weights: {name!r} is no row of data/weights.yaml; nearest is {nearest(name, list(public))!r}")
+        rows[name] = public[name].brought(own).model_dump()
+    for step in ("pretrain", "vae"):
+        names = [name for name, row in rows.items() if row["replaces"] == step]
+        if len(names) > 1:
+            raise ValueError(f"weights: {' and '.join(names)} both take the place of {step}; name one of them")
+    return rows
 
 
 def all_runs(params: Params) -> dict[str, Run]:

@@ -7,11 +7,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from cola_world import config, plan
+from cola_world import config, plan, weights
 
 if __name__ == "__main__":
     try:
-        files = plan.resolve(*config.load(Path(".")))
+        files = plan.resolve(*config.load(Path(".")), weights.read_table(Path("data/weights.yaml")))
     except ValueError as error:
         sys.exit(str(error))
     shutil.rmtree("runs/plan", ignore_errors=True)

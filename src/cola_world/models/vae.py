@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
@@ -137,18 +138,36 @@ def load_vae(folder: Path) -> FrameVAE | OpenSoraVAE:
 
 
 def read_sdxl(path: Path, config: VAEConfig = SDXL) -> AutoencoderKL:
-    """The public SDXL autoencoder from a local folder of diffusers' form, or from its safetensors file alone."""
+    """The public SDXL autoencoder from a local folder of diffusers' form, or from its safetensors file alone.
+
+    diffusers knows the older names of its attention layers. ValueError in one line for a file that is not of `config`.
+    """
     from diffusers import AutoencoderKL
 
     if path.is_dir():
         return AutoencoderKL.from_pretrained(path, use_safetensors=True, local_files_only=True).eval()
-    return read_weights(build_autoencoder(config), path).eval()
+    check_exists(path)
+    with TemporaryDirectory() as folder:
+        build_autoencoder(config).save_config(folder)
+        Path(folder, "diffusion_pytorch_model.safetensors").symlink_to(path.absolute())
+        try:
+            model, info = AutoencoderKL.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path}: does not fit the profile's vae.model ({str(error).partition(chr(10))[0]})") from None
+    for fault in ("missing_keys", "unexpected_keys"):
+        if info[fault]:
+            raise ValueError(f"{path}: {fault.replace('_', ' ')}: {sorted(info[fault])[0]}; the profile's vae.model must be the file's")
+    return model.eval()
+
+
+def check_exists(file: Path) -> None:
+    if not file.is_file():
+        raise ValueError(f"vae: {file} does not exist; put the public weights there, or name where they are")
 
 
 def read_weights(module: nn.Module, file: Path) -> nn.Module:
     """Fill the module from `file`, name for name; ValueError for any name or shape that differs."""
-    if not file.is_file():
-        raise ValueError(f"vae: {file} does not exist; put the public weights there, or name where they are")
+    check_exists(file)
     tensors, own = load_file(file), module.state_dict()
     wrong = sorted(own.keys() ^ tensors.keys()) or [name for name in own if own[name].shape != tensors[name].shape]
     if wrong:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from cola_world.data.clips import ClipCache
-from cola_world.models.vae import VAE, VAEConfig, build_autoencoder, encode_frames, load_vae, read_sdxl
+from cola_world.models.vae import SDXL, VAE, VAEConfig, build_autoencoder, encode_frames, load_vae, read_sdxl
 from cola_world.training.batches import Views, to_video
 from cola_world.training.loop import step_generator
 
@@ -46,6 +46,7 @@ class PublicVAE(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["sdxl", "opensora"]
     path: Path
+    model: VAEConfig = Field(SDXL, description="shape of the file's AutoencoderKL")
     crop: int
     views: int = Field(ge=1)
 
@@ -64,7 +65,7 @@ def make_vae(clips: Path, plan: VAEPlan, out: Path, progress: Callable[[int, int
 
         return OpenSoraVAE.read_public(config.path).save(out)
     if config.kind == "sdxl":
-        model = read_sdxl(config.path)
+        model = read_sdxl(config.path, config.model)
     else:
         model = train_vae(clips, config, lambda step, mse: progress(step, config.steps))
     model.save_pretrained(out)

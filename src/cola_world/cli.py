@@ -1,0 +1,148 @@
+"""The command `cola`: latent actions of a video, imagined video, a finished run as folders, the size of a scale.
+
+An error of the user is one line on stderr and exit code 2.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+# torch takes seconds to import, which `cola --help` need not wait for: every command imports what it uses.
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help tells more\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (default: the program's own) -> exit code."""
+    chosen = parser().parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except (ValueError, OSError) as error:
+        print(f"cola {chosen.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> Parser:
+    cola = Parser(prog="cola", description=__doc__.partition("\n")[0])
+    commands = cola.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_encode(commands.add_parser("encode-actions", help="latent actions of a video, one row a frame pair"))
+    add_imagine(commands.add_parser("imagine", help="the video that a frame and latent actions lead to"))
+    add_export(commands.add_parser("export", help="a finished run as folders that load in one line"))
+    add_params(commands.add_parser("params", help="the parts of a scale's system and their parameters"))
+    return cola
+
+
+def at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
+
+
+def add_encode(command: argparse.ArgumentParser) -> None:
+    command.add_argument("video", type=Path, help="any video that FFmpeg reads")
+    command.add_argument("--lam", required=True, help="folder of a latent action model, or owner/name on the hub")
+    command.add_argument("--out", type=Path, required=True, help="table to write, .parquet")
+    command.add_argument("--stride", type=at_least_one, default=1, help="frames from one to the next that is used; as in training")
+    command.add_argument("--batch", type=at_least_one, default=16, help="windows at a time")
+    add_device(command)
+    command.set_defaults(run=encode_actions)
+
+
+def encode_actions(chosen: argparse.Namespace) -> None:
+    from cola_world.actions import encode
+    from cola_world.hub import LatentActionModel, load
+    from cola_world.progress import Bar
+
+    existing(chosen.video)
+    lam = to_device(load(LatentActionModel, chosen.lam), chosen.device)
+    with Bar("actions") as bar:
+        count = encode(chosen.video, lam, chosen.out, bar.update, chosen.stride, chosen.batch)
+    print(f"{chosen.out}: {count} latent actions")
+
+
+def add_imagine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("frame", type=Path, help="picture to start from")
+    command.add_argument("--actions", type=Path, required=True, help="table of `cola encode-actions`")
+    command.add_argument("--world-model", required=True, help="folder of a world model, or owner/name on the hub")
+    command.add_argument("--vae", type=Path, help="folder of its VAE (default: `vae` beside the world model)")
+    command.add_argument("--out", type=Path, required=True, help="video to write, .mp4")
+    command.add_argument("--seed", type=int, default=0, help="of the sampler's noise")
+    add_device(command)
+    command.set_defaults(run=imagine_video)
+
+
+def imagine_video(chosen: argparse.Namespace) -> None:
+    from cola_world.actions import read_actions
+    from cola_world.hub import ActionWorldModel, load
+    from cola_world.imagine import imagine
+    from cola_world.models.vae import FrameVAE
+    from cola_world.progress import Bar
+
+    actions = read_actions(existing(chosen.actions))
+    existing(chosen.frame)
+    vae = chosen.vae or Path(chosen.world_model).parent / "vae"
+    existing(vae / "latent_statistics.json")
+    model = to_device(load(ActionWorldModel, chosen.world_model), chosen.device)
+    with Bar("frames") as bar:
+        count = imagine(chosen.frame, actions, model, to_device(FrameVAE.load(vae), chosen.device), chosen.out, bar.update, chosen.seed)
+    print(f"{chosen.out}: {count} frames")
+
+
+def add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="run", help="row of the runs table, such as e2e")
+    command.add_argument("--seed", type=int, required=True)
+    command.add_argument("--steps", type=at_least_one, help="snapshot in the paper's steps (default: the last)")
+    command.add_argument("--to", type=Path, required=True, help="folder for lam, world_model and vae")
+    command.add_argument("--root", type=Path, default=Path("."), help="the workspace (default: here)")
+    command.set_defaults(run=export_run)
+
+
+def export_run(chosen: argparse.Namespace) -> None:
+    from cola_world.export import export
+
+    for folder in export(chosen.name, chosen.seed, chosen.to, chosen.root, chosen.steps):
+        print(folder)
+
+
+def add_params(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scale", default="paper", help="name of a profile (default: paper)")
+    command.add_argument("--root", type=Path, default=Path("."), help="the workspace (default: here)")
+    command.set_defaults(run=print_params)
+
+
+def print_params(chosen: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from cola_world.parameters import count_parts, read_profile, table
+
+    Console().print(table(chosen.scale, count_parts(read_profile(chosen.scale, chosen.root))))
+
+
+def existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    return path
+
+
+def to_device(model, device: str):
+    """The model on `device` and in evaluation mode; ValueError where torch has no such device."""
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise ValueError(f"--device {device}: {str(error).partition(chr(10))[0]}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

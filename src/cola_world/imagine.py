@@ -1,0 +1,73 @@
+"""A frame and latent actions into an imagined video, window after window.
+
+Shape letters: B clips, K context frames, A actions, Z values of an action, C latent channels, y x latent pixels.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cola_world.actions import Actions, picture
+from cola_world.data.video import VideoWriter
+from cola_world.files import renamed
+from cola_world.hub import ActionWorldModel
+from cola_world.models.vae import FrameVAE
+from cola_world.models.world_model import WorldModel
+from cola_world.training.batches import to_video
+
+Progress = Callable[[int, int], None]
+
+
+def rollout(model: WorldModel, context_BKCyx: Tensor, z_BAZ: Tensor, num_frames: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Latents of the frames that the actions lead to, [B, at most num_frames - 1, C, y, x] at a time.
+
+    A window is as long as a training clip and starts from the last frame of the one before. The one place that samples.
+    """
+    for actions in z_BAZ.split(num_frames - 1, dim=1):
+        frames = model.sample(context_BKCyx, actions, generator)
+        context_BKCyx = frames[:, -1:]
+        yield frames[:, -actions.shape[1] :]
+
+
+@torch.no_grad()
+def imagine(
+    image: Path, actions: Actions, model: ActionWorldModel, vae: FrameVAE, out: Path, progress: Progress, seed: int = 0
+) -> int:
+    """Write the frame `image` and what the actions make of it as an mp4 -> number of frames; ValueError in one line."""
+    frames, device = model.model_config.frames, next(model.parameters()).device
+    with Image.open(image) as file:
+        first = picture(np.asarray(file.convert("RGB")), frames, model.stdit3.config.pixel_size)
+    latents = vae.encode(to_video(first[None, None])[0].to(device))[:, None]
+    check(model, latents, actions)
+    generator, done = torch.Generator().manual_seed(seed), 1
+    with renamed(out) as partial:
+        writer = VideoWriter(partial, fps=actions.fps, width=first.shape[1], height=first.shape[0])
+        try:
+            writer.add(first[None])
+            for part in rollout(model, latents, actions.z_AZ.to(device)[None], frames.num_frames, generator):
+                writer.add(to_pixels(vae.decode(part[0])))
+                done += part.shape[1]
+                progress(done - 1, len(actions.z_AZ))
+        finally:
+            writer.close()
+    return done
+
+
+def to_pixels(rgb_NCYX: Tensor) -> np.ndarray:
+    """RGB in [0, 1] -> uint8 [N, Y, X, 3]."""
+    return (rgb_NCYX * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def check(model: ActionWorldModel, latents_BKCyx: Tensor, actions: Actions) -> None:
+    """The actions and the VAE are of the kind that this world model was trained with."""
+    wanted, found = model.action_adaln.embed[0].in_features, actions.z_AZ.shape[1]
+    if wanted != found:
+        raise ValueError(f"actions: expected vectors of {wanted} values, found {found}; encode them with the LAM of this world model")
+    config, (channels, height, width) = model.stdit3.config, latents_BKCyx.shape[2:]
+    if channels != config.channels or height % config.patch_size or width % config.patch_size:
+        found = f"{channels} channels of {height} x {width}"
+        raise ValueError(f"vae: expected latents of {config.channels} channels, sides a multiple of {config.patch_size}, found {found}")

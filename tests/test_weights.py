@@ -1,0 +1,362 @@
+"""Public weights are verified before use, and a wrong, truncated, unreachable or code-running file is one clear line."""
+
+import hashlib
+import json
+import runpy
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+import yaml
+from caches import make
+from caches import plan as run_plan
+from dvc.repo import Repo
+from huggingface_hub.errors import RemoteEntryNotFoundError
+from safetensors.torch import load_file, save_file
+from tiny import CONFIG
+
+from cola_world import adopt, config, lifeline, plan
+from cola_world.models.stdit3 import STDiT3
+from cola_world.models.system import System
+from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder, read_sdxl
+from cola_world.pretrained import stdit3_tensors
+from cola_world.training import checkpoint
+from cola_world.weights import Brought, PublicFile, WeightsError, obtain, read_table
+
+ROOT = Path(__file__).parents[1]
+TABLE = read_table(ROOT / "data" / "weights.yaml")
+ROW = {
+    "repository": "someone/model", "file": "model.safetensors", "revision": "0" * 40, "size": None, "sha256": None,
+    "licence": None, "format": "safetensors", "replaces": "pretrain", "purpose": "a test",
+}  # fmt: skip
+SHAPE = VAEConfig(channels=[8, 8], groups=4)
+
+
+class RunsCode:
+    """Unpickling this would make a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (self.folder,)
+
+
+def row(**changes) -> PublicFile:
+    return PublicFile.model_validate(ROW | changes)
+
+
+def public_stdit3(path: Path, **extra: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A file with the names of OpenSora's, its text path included, at the size of the test system."""
+    torch.manual_seed(0)
+    tensors = {name: torch.randn_like(parameter) for name, parameter in STDiT3(CONFIG.stdit3).named_parameters()}
+    text = {"y_embedder.y_embedding": torch.zeros(3, 4), "spatial_blocks.0.cross_attn.proj.weight": torch.zeros(2, 2)}
+    save_file(tensors | text | extra, path)
+    return tensors
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "model.safetensors"
+    public_stdit3(path)
+    return path
+
+
+def test_every_row_names_its_file_and_says_what_is_unknown():
+    assert {"stdit3", "sdxl_vae", "opensora_vae", "pixart_vae", "i3d"} == set(TABLE)
+    assert all(len(entry.revision) == 40 for entry in TABLE.values())
+    assert TABLE["stdit3"].replaces == "pretrain" and TABLE["sdxl_vae"].replaces == "vae" and TABLE["i3d"].licence is None
+
+
+def test_a_wrong_row_is_named(tmp_path):
+    table = tmp_path / "weights.yaml"
+    table.write_text(yaml.safe_dump({"stdit3": ROW | {"sha256": "abc"}}))
+    with pytest.raises(ValueError, match=r"weights.yaml: sha256: .*found 'abc'"):
+        read_table(table)
+
+
+def test_the_hub_gives_a_file_that_is_verified(good, tmp_path, monkeypatch):
+    asked = []
+
+    def hub(repository, file, revision):
+        asked.append((repository, file, revision))
+        return str(good)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
+    entry = row(size=good.stat().st_size, sha256=sha256(good))
+    assert obtain("stdit3", entry, tmp_path / "out") == good
+    assert asked == [("someone/model", "model.safetensors", "0" * 40)]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreachable_hub_is_one_line_that_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(WeightsError) as error:
+        obtain("stdit3", row(), tmp_path / "out")
+    message = str(error.value)
+    assert "weights.stdit3: someone/model/model.safetensors at 0000000000: expected a download, found an error (" in message
+    assert message.endswith("or bring it: weights: {stdit3: {path: ...}}") and "\n" not in message
+    assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_file_that_the_hub_does_not_have_is_told_apart(tmp_path, monkeypatch):
+    def hub(repository, file, revision):
+        raise RemoteEntryNotFoundError("404", response=SimpleNamespace(headers={}, request=None, status_code=404))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
+    with pytest.raises(WeightsError, match="expected a file on the hub, found RemoteEntryNotFoundError; correct the table, or bring it"):
+        obtain("stdit3", row(), tmp_path)
+
+
+def test_a_wrong_file_names_what_was_expected_and_found(good, tmp_path):
+    size, digest = good.stat().st_size, sha256(good)
+    cases = {
+        f"expected {size + 1} bytes, found {size}": row(size=size + 1),
+        f"expected sha256 {'0' * 64}, found {digest}": row(sha256="0" * 64),
+    }
+    for message, entry in cases.items():
+        with pytest.raises(WeightsError) as error:
+            obtain("stdit3", entry.brought(Brought(path=str(good))), tmp_path)
+        assert f"weights.stdit3: {good}: {message}; bring the right file" in str(error.value)
+
+
+def test_a_truncated_file_of_unknown_size_is_refused(good, tmp_path):
+    good.write_bytes(good.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="expected safetensors, found a damaged or other file") as error:
+        obtain("stdit3", row(path=str(good)), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_path_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="expected a file, found none; correct the path"):
+        obtain("stdit3", row(path=str(tmp_path / "none.safetensors")), tmp_path)
+
+
+def test_its_own_checksum_lets_another_file_in(good, tmp_path):
+    entry = row(size=1, sha256="0" * 64).brought(Brought(path=str(good), sha256=sha256(good)))
+    assert obtain("stdit3", entry, tmp_path) == good
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".ckpt"])
+def test_a_pickle_is_refused_unread(tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    torch.save({"weight": RunsCode(tmp_path / "made")}, path)
+    with pytest.raises(WeightsError, match="found a pickle .* bring the safetensors"):
+        obtain("stdit3", row(path=str(path)), tmp_path)
+    assert not (tmp_path / "made").exists()
+
+
+def broken(path: Path, kind: str) -> None:
+    content = {"code": {"weight": RunsCode(path.parent / "made")}, "other": {"weight": torch.ones(2), "step": 3}}
+    torch.save(content.get(kind, {"weight": torch.ones(500)}), path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:800])
+    if kind == "noise":
+        path.write_bytes(b"no file of torch")
+
+
+@pytest.mark.parametrize("kind", ["code", "other", "truncated", "noise"])
+def test_a_torch_file_that_is_not_tensors_only_leaves_nothing(tmp_path, kind):
+    path, out = tmp_path / "model.pt", tmp_path / "out"
+    broken(path, kind)
+    with pytest.raises(WeightsError, match=r"^weights.stdit3: .*model.pt: expected .*, found .*; bring .*$"):
+        obtain("stdit3", row(path=str(path)), out)
+    assert not (tmp_path / "made").exists() and not list(out.glob("*"))
+
+
+@pytest.mark.parametrize("wrap", [lambda tensors: tensors, lambda tensors: {"state_dict": tensors, "step": torch.ones(())}])
+def test_a_torch_state_dict_becomes_safetensors(tmp_path, wrap):
+    path, tensors = tmp_path / "model.pth", {"a": torch.randn(3, 2), "b": torch.arange(4.0)}
+    torch.save(wrap(tensors), path)
+    made = obtain("stdit3", row(path=str(path)), tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["stdit3.safetensors"]
+    assert all(torch.equal(value, tensors[name]) for name, value in load_file(made).items())
+
+
+def test_torchscript_needs_a_known_checksum(tmp_path):
+    path = tmp_path / "i3d.pt"
+    path.write_bytes(b"code and weights")
+    with pytest.raises(WeightsError, match="expected a known sha256, found none"):
+        obtain("i3d", row(path=str(path), format="torchscript"), tmp_path)
+    assert obtain("i3d", row(path=str(path), format="torchscript", sha256=sha256(path)), tmp_path) == path
+
+
+def test_public_names_fit_and_the_text_path_is_dropped(tmp_path):
+    expected = public_stdit3(tmp_path / "a.safetensors")
+    found = stdit3_tensors(tmp_path / "a.safetensors", CONFIG.stdit3)
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_file_of_another_size_is_refused(good):
+    with pytest.raises(WeightsError, match=r"final_layer.linear.weight: expected \(32, 64\), found \(32, 32\)"):
+        stdit3_tensors(good, CONFIG.stdit3.model_copy(update={"width": 64}))
+
+
+def test_a_file_with_one_tensor_too_many_is_refused(tmp_path):
+    public_stdit3(tmp_path / "a.safetensors", other=torch.zeros(2))
+    with pytest.raises(WeightsError, match=r"other: expected none, found \(2,\)"):
+        stdit3_tensors(tmp_path / "a.safetensors", CONFIG.stdit3)
+
+
+def test_the_vae_is_read_under_new_and_old_names(tmp_path):
+    model = build_autoencoder(SHAPE)
+    new = model.state_dict()
+    words = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    old = {}
+    for name, tensor in new.items():
+        for ours, theirs in words.items():
+            name = name.replace(f".{ours}.", f".{theirs}.")
+        old[name] = tensor
+    assert old.keys() != new.keys()
+    for tensors in (new, old):
+        save_file(tensors, tmp_path / "vae.safetensors")
+        read = read_sdxl(tmp_path / "vae.safetensors", SHAPE).state_dict()
+        assert read.keys() == new.keys() and all(torch.equal(read[name], new[name]) for name in new)
+
+
+@pytest.mark.parametrize("change", ["shape", "missing", "more"])
+def test_a_vae_that_does_not_fit_is_refused(tmp_path, change):
+    tensors = dict(build_autoencoder(SHAPE).state_dict())
+    shape = SHAPE if change != "shape" else VAEConfig(channels=[16, 16], groups=4)
+    if change == "missing":
+        tensors.pop("quant_conv.bias")
+    if change == "more":
+        tensors["other"] = torch.zeros(2)
+    save_file(tensors, tmp_path / "vae.safetensors")
+    with pytest.raises(ValueError, match=r"^\S+vae.safetensors: .*profile's vae.model") as error:
+        read_sdxl(tmp_path / "vae.safetensors", shape)
+    assert "\n" not in str(error.value)
+
+
+def test_public_weights_stand_where_the_trained_run_would(good, tmp_path):
+    pretrain = run_plan("pretrain", "pretrain", steps=12, seeds=[0])
+    adopt.write_run(pretrain, {"stdit3": ROW | {"path": str(good)}}, tmp_path / "pretrain", tmp_path)
+    about = json.loads((tmp_path / "pretrain" / "run.json").read_text())
+    assert about["weights"] == {
+        "repository": "someone/model", "file": "model.safetensors", "revision": "0" * 40, "licence": None,
+        "sha256": sha256(good), "size": good.stat().st_size,
+    }  # fmt: skip
+    tensors = checkpoint.load(tmp_path / "pretrain" / "snapshots" / "12" / "seed0.safetensors")[0]
+    system = System(CONFIG, 1)
+    checkpoint.load_parts(system, tensors)
+    public = load_file(good)
+    assert all(torch.equal(value, public[name]) for name, value in system.world_model.stdit3.named_parameters())
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "stages" / "profiles", tmp_path / "stages" / "profiles")
+    return tmp_path
+
+
+def resolved(workspace: Path, scale: str, weights: dict | None = None) -> dict:
+    params, profile = config.load(workspace)
+    profile = config.parse(config.Profile, workspace / "stages" / "profiles" / f"{scale}.yaml")
+    if weights is not None:
+        profile = profile.model_copy(update={"weights": {name: Brought(**own) for name, own in weights.items()}})
+    return plan.resolve(params, profile, TABLE)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
+def test_small_scales_name_no_weights(workspace, scale):
+    files = resolved(workspace, scale)
+    assert files["weights"] == {} and not any("weights" in files[name] for name in ("pretrain", "vae"))
+
+
+def test_the_papers_scale_takes_its_prior_and_its_vae_from_the_table(workspace):
+    files = resolved(workspace, "paper")
+    assert set(files["weights"]) == {"stdit3", "sdxl_vae"}
+    assert files["pretrain"]["weights"]["stdit3"]["sha256"] == TABLE["stdit3"].sha256
+    assert list(files["vae"]["weights"]) == ["sdxl_vae"] and "weights" not in files["lam"]
+
+
+def test_a_wrong_key_beside_a_path_is_told_with_the_nearest(workspace):
+    profile = workspace / "stages" / "profiles" / "paper.yaml"
+    profile.write_text(profile.read_text().replace("{stdit3: {}", "{stdit3: {pth: model.safetensors}"))
+    with pytest.raises(ValueError, match="weights.stdit3.pth: unknown key .* nearest is 'path'"):
+        config.parse(config.Profile, profile)
+
+
+def test_a_name_that_is_no_row_is_told_with_the_nearest(workspace):
+    with pytest.raises(ValueError, match="'stdit' is no row of data/weights.yaml; nearest is 'stdit3'"):
+        resolved(workspace, "paper", {"stdit": {}})
+    with pytest.raises(ValueError, match="sdxl_vae and pixart_vae both take the place of vae; name one of them"):
+        resolved(workspace, "paper", {"sdxl_vae": {}, "pixart_vae": {}})
+
+
+def stage(name: str, workspace: Path, monkeypatch) -> None:
+    """`python -m stages.<name>` in this process."""
+    monkeypatch.chdir(workspace)
+    monkeypatch.setattr(lifeline, "die_with_parent", lambda: None)
+    runpy.run_module(f"stages.{name}", run_name="__main__")
+
+
+@pytest.fixture
+def plans(tmp_path):
+    (tmp_path / "runs" / "plan").mkdir(parents=True)
+    return tmp_path / "runs" / "plan"
+
+
+def test_the_stage_has_nothing_to_do_where_no_weights_are_named(tmp_path, plans, monkeypatch, capsys):
+    (plans / "weights.json").write_text("{}")
+    stage("weights", tmp_path, monkeypatch)
+    assert "nothing to do" in capsys.readouterr().out
+    assert json.loads((tmp_path / "data" / "weights" / "verified.json").read_text()) == {}
+
+
+def test_the_stage_records_what_it_verified_and_pretrain_starts_from_it(good, tmp_path, plans, monkeypatch):
+    entry = ROW | {"path": str(good), "sha256": sha256(good)}
+    (plans / "weights.json").write_text(json.dumps({"stdit3": entry}))
+    stage("weights", tmp_path, monkeypatch)
+    facts = json.loads((tmp_path / "data" / "weights" / "verified.json").read_text())["stdit3"]
+    assert facts["path"] == str(good) and facts["sha256"] == sha256(good) and facts["revision"] == "0" * 40
+    pretrain = run_plan("pretrain", "pretrain", steps=12, seeds=[0]).model_dump() | {"weights": {"stdit3": entry}}
+    (plans / "pretrain.json").write_text(json.dumps(pretrain))
+    stage("pretrain", tmp_path, monkeypatch)
+    assert (tmp_path / "runs" / "pretrain" / "snapshots" / "12" / "seed0.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["weights", "pretrain"])
+def test_a_wrong_file_ends_the_stage_with_one_line(good, tmp_path, plans, monkeypatch, name):
+    entry = {"stdit3": ROW | {"path": str(good), "sha256": "0" * 64}}
+    pretrain = run_plan("pretrain", "pretrain", seeds=[0]).model_dump() | {"weights": entry}
+    (plans / f"{name}.json").write_text(json.dumps(entry if name == "weights" else pretrain))
+    with pytest.raises(SystemExit) as end:
+        stage(name, tmp_path, monkeypatch)
+    assert end.value.code.startswith(f"weights.stdit3: {good}: expected sha256 {'0' * 64}, found") and "\n" not in end.value.code
+    assert not (tmp_path / "data").exists() and not (tmp_path / "runs" / "pretrain").exists()
+
+
+def test_the_vae_stage_takes_the_public_file_and_measures_its_latents(tmp_path, plans, monkeypatch):
+    make(tmp_path / "data")
+    torch.manual_seed(1)
+    public = build_autoencoder(SHAPE).state_dict()
+    save_file(public, tmp_path / "vae.safetensors")
+    training = {"model": SHAPE.model_dump(), "crop": 16, "views": 2, "steps": 1, "batch_size": 2, "learning_rate": 1e-3}
+    row = ROW | {"path": str(tmp_path / "vae.safetensors"), "replaces": "vae"}
+    (plans / "vae.json").write_text(json.dumps(training | {"weights": {"sdxl_vae": row}}))
+    stage("vae", tmp_path, monkeypatch)
+    model = FrameVAE.load(tmp_path / "runs" / "vae")
+    assert all(torch.equal(value, public[name]) for name, value in model.autoencoder.state_dict().items())
+    assert model.mean_C11.abs().sum() > 0 and not torch.equal(model.std_C11, torch.ones_like(model.std_C11))
+
+
+def test_nothing_of_the_pipeline_waits_for_the_weights_stage():
+    with Repo(str(ROOT)) as repo:
+        everything = {stage.name for stage in repo.stage.collect("dvc.yaml", with_deps=True)}
+        alone = {stage.name for stage in repo.stage.collect("stages/weights/dvc.yaml", with_deps=True)}
+    assert "pretrain" in everything and "weights" not in everything
+    assert alone == {"plan", "weights"}
