@@ -35,7 +35,7 @@ def edit(workspace: Path, key: str, value: object, file: str = "params.yaml") ->
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu", "paper"])
 def test_every_scale_resolves_to_the_same_steps(workspace, scale):
     edit(workspace, "scale", scale)
-    files = plan.resolve(*config.load(workspace), read_table(ROOT / "data" / "weights.yaml"))
+    files = resolved(workspace)
     assert {"simulate/sawyer", "clips", "vae", "latents", "pretrain", "lam", "warmup", "e2e", "e2e_from_2000", "report"} <= set(files)
 
 
@@ -101,7 +101,7 @@ def set_vae(workspace: Path, vae: dict, actions: int, num_frames: int) -> None:
 )
 def test_a_vae_of_any_kind_resolves_to_what_its_stage_reads(workspace, dials):
     set_vae(workspace, **dials)
-    files = plan.resolve(*config.load(workspace))
+    files = resolved(workspace)
     made = VAEPlan.model_validate_json(json.dumps(files["vae"])).root
     assert made.kind == dials["vae"]["kind"] and made.crop == files["latents"]["crop"]
     assert files["latents"]["num_frames"] == files["e2e"]["batches"]["num_frames"] == dials["num_frames"]
@@ -135,9 +135,9 @@ def test_wrong_vae(workspace, dials, message):
 
 
 def changed(workspace: Path, key: str, value: object) -> set[str]:
-    before = plan.resolve(*config.load(workspace))
+    before = resolved(workspace)
     edit(workspace, key, value)
-    after = plan.resolve(*config.load(workspace))
+    after = resolved(workspace)
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
@@ -151,26 +151,26 @@ def test_a_new_fork_changes_the_warmup_too(workspace):
 
 def test_a_longer_warmup_than_the_table_says_extends_it(workspace):
     edit(workspace, "warmup_steps", 12000)
-    warmup = plan.resolve(*config.load(workspace))["warmup"]
+    warmup = resolved(workspace)["warmup"]
     assert warmup["steps"] == 12000 and warmup["snapshots"] == [1000, 2000, 4000, 12000]
 
 
 def test_shared_parent_is_seed_zero_for_every_seed(workspace):
-    e2e = plan.RunPlan.model_validate(plan.resolve(*config.load(workspace))["e2e"])
+    e2e = plan.RunPlan.model_validate(resolved(workspace)["e2e"])
     pretrain, warmup = e2e.parents
     assert pretrain.path(Path("runs"), 3).name == "seed0.safetensors" and warmup.path(Path("runs"), 3).name == "seed3.safetensors"
     assert warmup.step == e2e.start_step == 8000
 
 
 def test_arms_of_the_comparison_share_every_setting_but_parents_and_budget(workspace):
-    files = plan.resolve(*config.load(workspace))
+    files = resolved(workspace)
     own = {"run", "parents", "start_step", "steps", "snapshots"}
     runs = [files[name] for name in ("e2e", "e2e_from_2000", "naive_random", "naive_pretrained_idm", "both_random")]
     assert all({k: v for k, v in run.items() if k not in own} == {k: v for k, v in runs[0].items() if k not in own} for run in runs)
 
 
 def test_plans_are_written_byte_stable(workspace):
-    files = plan.resolve(*config.load(workspace))
+    files = resolved(workspace)
     plan.write(files, workspace / "a")
     plan.write(dict(reversed(files.items())), workspace / "b")
     assert all((workspace / "a" / f"{n}.json").read_bytes() == (workspace / "b" / f"{n}.json").read_bytes() for n in files)
@@ -186,6 +186,10 @@ TABLE_6 = {
 }
 
 
+def resolved(workspace: Path) -> dict:
+    return plan.resolve(*config.load(workspace), read_table(ROOT / "data" / "weights.yaml"))
+
+
 def add_runs(workspace: Path, rows: dict) -> None:
     runs = yaml.safe_load((workspace / "params.yaml").read_text())["runs"]
     edit(workspace, "runs", runs | rows)
@@ -196,9 +200,9 @@ def test_continuous_runs_are_rows_that_change_the_system(workspace, scale):
     edit(workspace, "scale", scale)
     runs = yaml.safe_load((workspace / "params.yaml").read_text())["runs"]
     edit(workspace, "runs", {name: row for name, row in runs.items() if name not in TABLE_6})
-    without = plan.resolve(*config.load(workspace))
+    without = resolved(workspace)
     add_runs(workspace, TABLE_6)
-    files = plan.resolve(*config.load(workspace))
+    files = resolved(workspace)
     assert {name: content for name, content in files.items() if name not in TABLE_6} == without
     for name in TABLE_6:
         system = files[name]["system"]
@@ -211,7 +215,7 @@ def test_continuous_runs_are_rows_that_change_the_system(workspace, scale):
 def test_a_change_reaches_into_nested_settings_and_keeps_their_neighbours(workspace):
     row = {"phase": "lam", "steps": 100, "changes": {"system": {"idm": {"depth": 3}}, "training": {"batch_size": 5}}}
     add_runs(workspace, {"deep": row})
-    files = plan.resolve(*config.load(workspace))
+    files = resolved(workspace)
     assert files["deep"]["system"]["idm"] == files["lam"]["system"]["idm"] | {"depth": 3}
     assert files["deep"]["training"] == files["lam"]["training"] | {"batch_size": 5}
 
@@ -261,11 +265,11 @@ def test_a_change_without_effect_is_refused(workspace):
 def test_a_parent_whose_parts_do_not_fit(workspace, row, message):
     add_runs(workspace, TABLE_6 | {"other": {"steps": 100} | row})
     with pytest.raises(ValueError) as error:
-        plan.resolve(*config.load(workspace))
+        resolved(workspace)
     assert str(error.value) == f"params.yaml: runs.other.parents: {message}; give both the same changes.system, or leave this parent out"
 
 
 def test_a_parent_fits_when_the_change_is_in_a_part_that_it_does_not_bring(workspace):
     row = {"phase": "e2e", "parents": ["pretrain"], "steps": 100, "changes": {"system": {"idm": {"width": 64}}}}
     add_runs(workspace, {"other": row})
-    assert plan.resolve(*config.load(workspace))["other"]["system"]["idm"]["width"] == 64
+    assert resolved(workspace)["other"]["system"]["idm"]["width"] == 64
