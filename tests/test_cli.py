@@ -11,7 +11,7 @@ from conftest import ROOT
 from PIL import Image
 from tiny import CONFIG, awake
 
-from cola_world import export, imagine
+from cola_world import export
 from cola_world.actions import picture, read_frames
 from cola_world.cli import main
 from cola_world.config import Profile, parse
@@ -114,7 +114,7 @@ def test_imagination_is_decided_by_seed_and_actions(folder, tmp_path):
 def test_a_rollout_goes_on_from_the_last_frame_of_each_window():
     model, generator = awake().world_model, torch.Generator().manual_seed(0)
     context, actions = torch.randn(1, 1, 4, 4, 4), torch.randn(1, 5, 64)
-    parts = list(imagine.rollout(model, context, actions, 3, generator))
+    parts = list(model.rollout(context, actions, generator, window=3))
     assert [part.shape[1] for part in parts] == [2, 2, 1]
     again = torch.Generator().manual_seed(0)
     first = model.sample(context, actions[:, :2], again)

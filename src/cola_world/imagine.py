@@ -3,7 +3,7 @@
 Shape letters: B clips, K context frames, A actions, Z values of an action, C latent channels, y x latent pixels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +16,9 @@ from cola_world.data.video import VideoWriter
 from cola_world.files import renamed
 from cola_world.hub import ActionWorldModel
 from cola_world.models.vae import FrameVAE
-from cola_world.models.world_model import WorldModel
 from cola_world.training.batches import to_video
 
 Progress = Callable[[int, int], None]
-
-
-def rollout(model: WorldModel, context_BKCyx: Tensor, z_BAZ: Tensor, num_frames: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Latents of the frames that the actions lead to, [B, at most num_frames - 1, C, y, x] at a time.
-
-    A window is as long as a training clip and starts from the last frame of the one before. The one place that samples.
-    """
-    for actions in z_BAZ.split(num_frames - 1, dim=1):
-        frames = model.sample(context_BKCyx, actions, generator)
-        context_BKCyx = frames[:, -1:]
-        yield frames[:, -actions.shape[1] :]
 
 
 @torch.no_grad()
@@ -48,7 +36,7 @@ def imagine(
         writer = VideoWriter(partial, fps=actions.fps, width=first.shape[1], height=first.shape[0])
         try:
             writer.add(first[None])
-            for part in rollout(model, latents, actions.z_AZ.to(device)[None], frames.num_frames, generator):
+            for part in model.rollout(latents, actions.z_AZ.to(device)[None], generator, frames.num_frames):
                 writer.add(to_pixels(vae.decode(part[0])))
                 done += part.shape[1]
                 progress(done - 1, len(actions.z_AZ))

@@ -54,9 +54,10 @@ def test_drop_zeroes_whole_actions_at_its_rate():
 def test_euler_steps_along_the_true_velocity_recover_the_data(monkeypatch):
     model, x0 = awake().world_model, torch.randn(1, 3, 4, 4, 4)
 
-    def true_velocity(x, t_BT, modulation):
+    def true_velocity(x, t_BT, modulation, past):
+        data = x0[:, :1] if past.blocks[0].keep else x0[:, 1:]
         t = (t_BT / 1000).clamp(min=1e-6)[:, :, None, None, None]
-        return (x0 - x) / t
+        return (data - x) / t
 
     monkeypatch.setattr(model.stdit3, "forward", true_velocity)
     sampled = model.sample(x0[:, :1], torch.zeros(1, 2, 64), torch.Generator().manual_seed(0))

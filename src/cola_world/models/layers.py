@@ -16,9 +16,9 @@ class RotaryEmbedding(nn.Module):
         exponents = torch.arange(0, head_size, 2).float() / head_size
         self.freqs = nn.Parameter(theta**-exponents, requires_grad=False)
 
-    def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """cos and sin of shape [length, head_size], each frequency twice in a row."""
-        angles_LK = torch.outer(torch.arange(length, device=self.freqs.device).float(), self.freqs)
+    def forward(self, length: int, start: int = 0) -> tuple[Tensor, Tensor]:
+        """cos and sin of positions start, start + 1, …: [length, head_size], each frequency twice in a row."""
+        angles_LK = torch.outer(torch.arange(start, start + length, device=self.freqs.device).float(), self.freqs)
         angles_LK = angles_LK.repeat_interleave(2, dim=-1)
         return angles_LK.cos(), angles_LK.sin()
 
@@ -27,6 +27,23 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair (x0, x1) of the last axis by its angle."""
     turned = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
     return (x.float() * cos + turned.float() * sin).to(x.dtype)
+
+
+class Past:
+    """Keys and values of what an attention has seen, so that it need not see it again; grows only while `keep`."""
+
+    def __init__(self):
+        self.keep = True
+        self.key: Tensor | None = None
+        self.value: Tensor | None = None
+
+    def join(self, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
+        """What was seen before, and these."""
+        if self.key is not None:
+            k_NHLK, v_NHLK = torch.cat((self.key, k_NHLK), 2), torch.cat((self.value, v_NHLK), 2)
+        if self.keep:
+            self.key, self.value = k_NHLK, v_NHLK
+        return k_NHLK, v_NHLK
 
 
 class Attention(nn.Module):
@@ -44,12 +61,19 @@ class Attention(nn.Module):
         self.k_norm = norm(width // heads, eps=1e-6)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None, past: Past | None = None) -> Tensor:
+        """`past`: x goes on where that ended; only for causal attention, and `rotary` is then that of x alone."""
         q, k, v = self.qkv(x_NLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.q_norm(q.float()).to(v.dtype), self.k_norm(k.float()).to(v.dtype)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
-        out_NHLK = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        if past is None:
+            out_NHLK = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        else:
+            assert self.causal
+            k, v = past.join(k, v)
+            seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
+            out_NHLK = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         return self.proj(out_NHLK.transpose(1, 2).flatten(2))
 
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from cola_world.models.layers import MLP, Attention, RotaryEmbedding, initialise_linear, modulate, sincos_2d
+from cola_world.models.layers import MLP, Attention, Past, RotaryEmbedding, initialise_linear, modulate, sincos_2d
 
 
 class STDiT3Config(BaseModel):
@@ -57,16 +57,22 @@ class STDiT3Block(nn.Module):
     def modulation(self, modulation_BT6D: Tensor) -> tuple[Tensor, ...]:
         return (self.scale_shift_table + modulation_BT6D)[:, :, :, None].unbind(2)
 
-    def mix(self, x_BTSD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+    def mix(self, x_BTSD: Tensor, rotary: tuple[Tensor, Tensor] | None, past: Past | None) -> Tensor:
         """Attention within each frame, or, with `rotary`, along each patch's time line."""
         if rotary is None:
             return self.attn(x_BTSD.flatten(0, 1)).unflatten(0, x_BTSD.shape[:2])
-        y = self.attn(rearrange(x_BTSD, "b t s d -> (b s) t d"), rotary)
+        y = self.attn(rearrange(x_BTSD, "b t s d -> (b s) t d"), rotary, past)
         return rearrange(y, "(b s) t d -> b t s d", b=len(x_BTSD))
 
-    def forward(self, x_BTSD: Tensor, modulation_BT6D: Tensor, rotary: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        x_BTSD: Tensor,
+        modulation_BT6D: Tensor,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        past: Past | None = None,
+    ) -> Tensor:
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(modulation_BT6D)
-        x_BTSD = x_BTSD + gate_1 * self.mix(modulate(x_BTSD, shift_1, scale_1), rotary)
+        x_BTSD = x_BTSD + gate_1 * self.mix(modulate(x_BTSD, shift_1, scale_1), rotary, past)
         return x_BTSD + gate_2 * self.mlp(modulate(x_BTSD, shift_2, scale_2))
 
 
@@ -96,6 +102,20 @@ class PatchEmbedder(nn.Module):
         p = self.proj.kernel_size[-1]
         patches = rearrange(x_BTCYX, "b t c (y p) (x q) -> b t (y x) (c p q)", p=p, q=p)
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class PastFrames:
+    """What causal time attention has seen of the frames before: one `Past` a temporal block."""
+
+    def __init__(self, depth: int):
+        self.frames = 0
+        self.blocks = [Past() for _ in range(depth)]
+
+    def freeze(self) -> "PastFrames":
+        """Take no more frames in: what comes now is only looked at."""
+        for block in self.blocks:
+            block.keep = False
+        return self
 
 
 class STDiT3(nn.Module):
@@ -140,18 +160,25 @@ class STDiT3(nn.Module):
         base = round(math.sqrt(rows * columns))
         return sincos_2d(self.config.width, rows, columns, spacing=base / rows / scale)
 
-    def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None) -> Tensor:
-        """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32."""
+    def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None, past: PastFrames | None = None) -> Tensor:
+        """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32.
+
+        With `past`, x are the frames that follow those; causal time attention and spatial attention within a frame make
+        the result the same as if all had been given at once.
+        """
         rows, columns = (size // self.config.patch_size for size in x_BTCYX.shape[-2:])
         x_BTSD = self.x_embedder(x_BTCYX) + self.positions(rows, columns).to(x_BTCYX)
         t_BTD = self.t_embedder(t_BT) + self.fps_embedder(t_BT.new_full((1, 1), self.config.fps))
         modulation = self.t_block(t_BTD).unflatten(-1, (6, self.config.width))
         if action_BT6D is not None:
             modulation = modulation + action_BT6D
-        rotary = self.rope(x_BTSD.shape[1])
-        for spatial, temporal in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
+        rotary = self.rope(x_BTSD.shape[1], start=past.frames if past else 0)
+        pasts = past.blocks if past else [None] * self.config.depth
+        for spatial, temporal, before in zip(self.spatial_blocks, self.temporal_blocks, pasts, strict=True):
             x_BTSD = spatial(x_BTSD, modulation)
-            x_BTSD = temporal(x_BTSD, modulation, rotary)
+            x_BTSD = temporal(x_BTSD, modulation, rotary, before)
+        if past and past.blocks[0].keep:
+            past.frames += x_BTSD.shape[1]
         out = self.final_layer(x_BTSD, t_BTD).float()
         p = self.config.patch_size
         out = rearrange(out, "b t (y x) (p q c) -> b t c (y p) (x q)", y=rows, p=p, q=p)

@@ -4,12 +4,14 @@ Shape letters: B clips, T latent frames, A actions, G groups of them (= T - 1), 
 pixels. Without grouping G is A.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from cola_world.models.action_adaln import ActionAdaLN
 from cola_world.models.flow import FlowConfig, drop_actions, flow_loss, noised, sample_timesteps, shift_timesteps
-from cola_world.models.stdit3 import STDiT3
+from cola_world.models.stdit3 import PastFrames, STDiT3
 
 
 class WorldModel(nn.Module):
@@ -19,9 +21,7 @@ class WorldModel(nn.Module):
         super().__init__()
         self.stdit3, self.action_adaln, self.flow = stdit3, action_adaln, flow
 
-    def loss(
-        self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, generator: torch.Generator, drop: bool = True
-    ) -> Tensor:
+    def loss(self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, generator: torch.Generator, drop: bool = True) -> Tensor:
         """Flow loss of each clip [B]. `z_BAZ` None: video only, as in pre-training. Random numbers from `generator`."""
         t_B = sample_timesteps(self.flow, len(x0_BTCYX), generator).to(x0_BTCYX)
         eps = torch.randn(x0_BTCYX.shape, generator=generator).to(x0_BTCYX)
@@ -36,17 +36,41 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def sample(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
-        """Imagine G + 1 latent frames from K clean ones and A actions: Euler steps with guidance -> [B, G + 1, C, Y, X]."""
-        z_BGZ = self.action_adaln.group(z_BAZ)
-        frames, context = z_BGZ.shape[1] + 1, context_BKCYX.shape[1]
-        x = torch.randn(len(z_BAZ), frames, *context_BKCYX.shape[2:], generator=generator).to(context_BKCYX)
-        x[:, :context] = context_BKCYX
+        """Imagine G + 1 latent frames from K clean ones and A actions: Euler steps with guidance -> [B, G + 1, C, Y, X].
+
+        The clean frames see neither the noised ones nor the denoising step, so they go through the model once.
+        """
+        z_BGZ, context = self.action_adaln.group(z_BAZ), context_BKCYX.shape[1]
+        # With and without actions, in one batch; guidance leaves out those of the context too, as dropping does in training.
         modulation = torch.cat((self.action_adaln(z_BGZ), self.action_adaln(torch.zeros_like(z_BGZ))))
+        past = self.read_context(context_BKCYX.repeat(2, 1, 1, 1, 1), modulation[:, :context])
+        shape = (len(z_BAZ), z_BGZ.shape[1] + 1, *context_BKCYX.shape[2:])
+        x = torch.randn(shape, generator=generator).to(context_BKCYX)[:, context:]
         times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.flow.shift)
         for now, after in zip(times[:-1], times[1:], strict=True):
-            t_BT = x.new_full(x.shape[:2], 1000 * float(now))
-            t_BT[:, :context] = 0
-            with_action, without = self.stdit3(x.repeat(2, 1, 1, 1, 1), t_BT.repeat(2, 1), modulation).chunk(2)
+            t_BT = x.new_full((2 * len(x), x.shape[1]), 1000 * float(now))
+            both = self.stdit3(x.repeat(2, 1, 1, 1, 1), t_BT, modulation[:, context:], past)
+            with_action, without = both.chunk(2)
             velocity = without + self.flow.guidance * (with_action - without)
-            x[:, context:] += (velocity * (now - after))[:, context:]
-        return x
+            x = x + velocity * (now - after)
+        return torch.cat((context_BKCYX, x), dim=1)
+
+    def read_context(self, frames_BKCYX: Tensor, modulation_BK6D: Tensor) -> PastFrames:
+        past = PastFrames(self.stdit3.config.depth)
+        self.stdit3(frames_BKCYX, frames_BKCYX.new_zeros(frames_BKCYX.shape[:2]), modulation_BK6D, past)
+        return past.freeze()
+
+    def rollout(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator, window: int) -> Iterator[Tensor]:
+        """As `sample`, of any length: the imagined frames, [B, at most window - K, C, Y, X] at a time.
+
+        ValueError where a window of that many latent frames leaves no room behind its context.
+        """
+        size, context = self.action_adaln.config.actions_per_latent_frame, context_BKCYX.shape[1]
+        if window <= context:
+            raise ValueError(f"rollout: a window of {window} frames has no room behind {context} of context; at least {context + 1}")
+        # not in paper: because it does not say how long videos are imagined, a window is as long as training's clips and
+        # begins with the last K frames of the one before.
+        for start in range(0, z_BAZ.shape[1] // size + 1 - context, window - context):
+            frames = self.sample(context_BKCYX, z_BAZ[:, start * size : (start + window - 1) * size], generator)
+            context_BKCYX = frames[:, -context:]
+            yield frames[:, context:]
