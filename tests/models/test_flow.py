@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import awake
+from tiny import CONFIG, awake, system
 
 from cola_world.models.flow import (
     FlowConfig,
@@ -38,9 +38,24 @@ def test_shift_is_never_degenerate(frames):
     assert t[0] == 0 and t[-1] == pytest.approx(1) and (t.diff() > 0).all()
 
 
+@pytest.mark.parametrize("frames", range(1, 33))
+def test_training_draws_timesteps_shifted_for_the_length_of_its_clips(frames, monkeypatch):
+    flow = {"timesteps": "uniform", "shift": "size", "context_frames": 0}
+    model = system(config=CONFIG.model_copy(update={"flow": FlowConfig(**flow)})).world_model
+    model.stdit3.config = model.stdit3.config.model_copy(update={"pixel_size": 256})
+    seen = []
+    monkeypatch.setattr(model.stdit3, "forward", lambda x, t_BT, modulation: seen.append(t_BT) or x)
+    model.loss(torch.randn(64, frames, 4, 4, 4), None, torch.Generator().manual_seed(0))
+    drawn = torch.rand(64, generator=torch.Generator().manual_seed(0))
+    ratio = 0.5 * frames**0.5
+    expected = 1000 * ratio * drawn / (1 + (ratio - 1) * drawn)
+    torch.testing.assert_close(seen[0], expected[:, None].expand(-1, frames))
+    assert seen[0].min() > 0
+
+
 @pytest.mark.parametrize("law", ["uniform", "logit-normal"])
 def test_timesteps_lie_in_the_unit_interval(law):
-    t = sample_timesteps(FlowConfig(timesteps=law), 4096, torch.Generator().manual_seed(0))
+    t = sample_timesteps(FlowConfig(timesteps=law), 4096, 1.0, torch.Generator().manual_seed(0))
     assert t.min() >= 0 and t.max() <= 1 and t.mean() == pytest.approx(0.5, abs=0.02)
 
 

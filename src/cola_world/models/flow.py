@@ -4,7 +4,7 @@ Shape letters: B clips, T latent frames, A actions, C channels, Y X latent pixel
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,8 +17,9 @@ class FlowConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     # not in paper: because OpenSora v1.2's configurations train with logit-normal t; uniform is its class default.
     timesteps: Literal["uniform", "logit-normal"] = "logit-normal"
-    # not in paper: because its strength depends on resolution and length, the shift towards noise is a parameter.
-    shift: float = Field(1.0, gt=0)
+    # not in paper: because it does not say whether OpenSora's transform is used, the shift towards noise is a number (1: none)
+    # or follows from the clip's size as in OpenSora v1.2's configurations.
+    shift: Annotated[float, Field(gt=0)] | Literal["size"] = 1.0
     # not in paper: because one frame is what the IDM's first action starts from, one clean frame is the context.
     context_frames: int = Field(1, ge=0)
     action_drop: float = Field(0.1, ge=0, le=1)
@@ -31,18 +32,23 @@ def resolution_ratio(height: int, width: int, frames: int, scale: float = 1.0) -
     return math.sqrt(height * width / 512**2) * math.sqrt(frames) * scale
 
 
+def shift_of(config: FlowConfig, side: int, frames: int) -> float:
+    """The shift for clips of `frames` latent frames of `side` x `side` pixels."""
+    return resolution_ratio(side, side, frames) if config.shift == "size" else config.shift
+
+
 def shift_timesteps(t: Tensor, ratio: float) -> Tensor:
     """t in [0, 1] moved towards noise for ratio > 1: r t / (1 + (r - 1) t)."""
     return ratio * t / (1 + (ratio - 1) * t)
 
 
-def sample_timesteps(config: FlowConfig, count: int, generator: torch.Generator) -> Tensor:
+def sample_timesteps(config: FlowConfig, count: int, shift: float, generator: torch.Generator) -> Tensor:
     """One t in [0, 1] a clip, 1 being pure noise."""
     if config.timesteps == "uniform":
         t_B = torch.rand(count, generator=generator)
     else:
         t_B = torch.randn(count, generator=generator).sigmoid()
-    return shift_timesteps(t_B, config.shift)
+    return shift_timesteps(t_B, shift)
 
 
 def noised(x0_BTCYX: Tensor, eps_BTCYX: Tensor, t_B: Tensor, context: int) -> tuple[Tensor, Tensor]:

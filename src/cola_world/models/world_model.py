@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cola_world.models.action_adaln import ActionAdaLN
-from cola_world.models.flow import FlowConfig, drop_actions, flow_loss, noised, sample_timesteps, shift_timesteps
+from cola_world.models.flow import FlowConfig, drop_actions, flow_loss, noised, sample_timesteps, shift_of, shift_timesteps
 from cola_world.models.stdit3 import PastFrames, STDiT3
 
 
@@ -23,7 +23,7 @@ class WorldModel(nn.Module):
 
     def loss(self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, generator: torch.Generator, drop: bool = True) -> Tensor:
         """Flow loss of each clip [B]. `z_BAZ` None: video only, as in pre-training. Random numbers from `generator`."""
-        t_B = sample_timesteps(self.flow, len(x0_BTCYX), generator).to(x0_BTCYX)
+        t_B = sample_timesteps(self.flow, len(x0_BTCYX), self.shift(x0_BTCYX.shape[1]), generator).to(x0_BTCYX)
         eps = torch.randn(x0_BTCYX.shape, generator=generator).to(x0_BTCYX)
         x_t, t_BT = noised(x0_BTCYX, eps, t_B, self.flow.context_frames)
         # What is dropped is what one latent frame follows, so that guidance meets its unconditional case in training.
@@ -33,6 +33,10 @@ class WorldModel(nn.Module):
         modulation = None if z_BGZ is None else self.action_adaln(z_BGZ)
         velocity = self.stdit3(x_t, 1000 * t_BT, modulation)
         return flow_loss(velocity, x0_BTCYX, eps, self.flow.context_frames)
+
+    def shift(self, frames: int) -> float:
+        """How far timesteps move towards noise for clips of `frames` latent frames."""
+        return shift_of(self.flow, self.stdit3.config.pixel_size, frames)
 
     @torch.no_grad()
     def sample(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
@@ -46,7 +50,7 @@ class WorldModel(nn.Module):
         past = self.read_context(context_BKCYX.repeat(2, 1, 1, 1, 1), modulation[:, :context])
         shape = (len(z_BAZ), z_BGZ.shape[1] + 1, *context_BKCYX.shape[2:])
         x = torch.randn(shape, generator=generator).to(context_BKCYX)[:, context:]
-        times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.flow.shift)
+        times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.shift(shape[1]))
         for now, after in zip(times[:-1], times[1:], strict=True):
             t_BT = x.new_full((2 * len(x), x.shape[1]), 1000 * float(now))
             both = self.stdit3(x.repeat(2, 1, 1, 1, 1), t_BT, modulation[:, context:], past)
