@@ -1,4 +1,4 @@
-"""What the training stages share: read the run's plan, train its seeds, write `runs/<run>/`."""
+"""What the training stages share: read the runs' plans, train their seeds, write `runs/<run>/`."""
 
 import sys
 from pathlib import Path
@@ -10,10 +10,11 @@ from cola_world.training.pool import Inputs, run_to
 INPUTS = Inputs(clips=Path("data/clips"), latents=Path("data/latents"), runs=Path("runs"))
 
 
-def main(run: str) -> None:
+def main(*runs: str) -> None:
+    """Train runs that do not depend on each other side by side."""
     die_with_parent()
-    plan = RunPlan.model_validate_json(Path("runs/plan", f"{run}.json").read_text())
+    plans = [RunPlan.model_validate_json(Path("runs/plan", f"{run}.json").read_text()) for run in runs]
     try:
-        run_to(plan, INPUTS, Path("runs", run))
+        run_to(plans, INPUTS, Path("runs"))
     except ValueError as error:
-        sys.exit(f"{run}: {error}")
+        sys.exit(f"{', '.join(runs)}: {error}")

@@ -177,13 +177,8 @@ def test_plans_are_written_byte_stable(workspace):
 
 
 CONTINUOUS = {"system": {"bottleneck": "vae", "action_gain": 1.0}}
-# The paper's Table 6 as rows: LAM30K + WM30K beside WARM4K + E2E30K.
-TABLE_6 = {
-    "continuous_lam": {"phase": "lam", "steps": 30000, "changes": CONTINUOUS},
-    "continuous_2stage": {"phase": "wm", "parents": ["pretrain", "continuous_lam"], "steps": 30000, "changes": CONTINUOUS},
-    "continuous_warmup": {"phase": "warmup", "parents": ["pretrain"], "steps": 4000, "changes": CONTINUOUS},
-    "continuous_joint": {"phase": "e2e", "parents": ["pretrain", "continuous_warmup"], "steps": 30000, "changes": CONTINUOUS},
-}
+# The runs of the paper's Table 6: LAM30K + WM30K beside WARM4K + E2E30K.
+TABLE_6 = ("continuous_lam", "continuous_2stage", "continuous_warmup", "continuous_joint")
 
 
 def resolved(workspace: Path) -> dict:
@@ -198,18 +193,27 @@ def add_runs(workspace: Path, rows: dict) -> None:
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu", "paper"])
 def test_continuous_runs_are_rows_that_change_the_system(workspace, scale):
     edit(workspace, "scale", scale)
-    runs = yaml.safe_load((workspace / "params.yaml").read_text())["runs"]
-    edit(workspace, "runs", {name: row for name, row in runs.items() if name not in TABLE_6})
-    without = resolved(workspace)
-    add_runs(workspace, TABLE_6)
     files = resolved(workspace)
-    assert {name: content for name, content in files.items() if name not in TABLE_6} == without
     for name in TABLE_6:
-        system = files[name]["system"]
-        assert system == files["e2e"]["system"] | {"bottleneck": "vae", "action_gain": 1.0}
+        assert files[name]["system"] == files["e2e"]["system"] | {"bottleneck": "vae", "action_gain": 1.0}
+    assert {name: files[name]["steps"] for name in TABLE_6} == dict(zip(TABLE_6, (30000, 30000, 4000, 30000), strict=True))
     joint = files["continuous_joint"]
     assert joint["start_step"] == 4000 and [parent["run"] for parent in joint["parents"]] == ["pretrain", "continuous_warmup"]
     assert joint["batches"] == files["e2e"]["batches"] and joint["training"] == files["e2e"]["training"]
+
+
+def test_a_run_may_take_the_first_of_the_seeds(workspace):
+    edit(workspace, "seeds", [7, 3, 5])
+    add_runs(workspace, {"some": {"phase": "lam", "steps": 100, "seeds": 2}, "all": {"phase": "lam", "steps": 100}})
+    files = resolved(workspace)
+    assert files["some"]["seeds"] == [7, 3] and files["all"]["seeds"] == [7, 3, 5]
+
+
+def test_a_child_has_no_more_seeds_than_its_parent(workspace):
+    rows = {"few": {"phase": "lam", "steps": 100, "seeds": 1}, "child": {"phase": "e2e", "parents": ["few"], "steps": 100}}
+    add_runs(workspace, rows)
+    with pytest.raises(ValueError, match="runs.child.parents: 'few' has 1 of the seeds; runs.child.seeds can be no more"):
+        config.load(workspace)
 
 
 def test_a_change_reaches_into_nested_settings_and_keeps_their_neighbours(workspace):
@@ -263,7 +267,7 @@ def test_a_change_without_effect_is_refused(workspace):
     ],
 )
 def test_a_parent_whose_parts_do_not_fit(workspace, row, message):
-    add_runs(workspace, TABLE_6 | {"other": {"steps": 100} | row})
+    add_runs(workspace, {"other": {"steps": 100, "seeds": 1} | row})
     with pytest.raises(ValueError) as error:
         resolved(workspace)
     assert str(error.value) == f"params.yaml: runs.other.parents: {message}; give both the same changes.system, or leave this parent out"

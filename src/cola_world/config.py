@@ -7,6 +7,7 @@ steps of its own stand for one of them.
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -52,6 +53,7 @@ class Run(Strict):
     parents: list[str] = []
     steps: PaperSteps
     snapshots: list[PaperSteps] = []
+    seeds: int | None = Field(None, ge=1, description="how many of the seeds, the first ones; all where it is not said")
     changes: Changes = Changes()
 
     @model_validator(mode="after")
@@ -113,6 +115,8 @@ def check_parent(name: str, parent: str, runs: dict[str, Run]) -> None:
     run, _, step = parent.partition("@")
     if run not in runs:
         raise ValueError(f"runs.{name}.parents: {run!r} is no run; nearest is {nearest(run, list(runs))!r}")
+    if (runs[run].seeds or math.inf) < (runs[name].seeds or math.inf) and runs[run].phase != "pretrain":
+        raise ValueError(f"runs.{name}.parents: {run!r} has {runs[run].seeds} of the seeds; runs.{name}.seeds can be no more")
     if step in ("", "warmup_steps"):
         return
     known = [str(s) for s in (*runs[run].snapshots, runs[run].steps)]

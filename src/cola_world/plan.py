@@ -58,6 +58,10 @@ class RunPlan(BaseModel):
         """Paper steps to optimiser steps, at least one."""
         return max(1, round(paper_steps * self.steps_per_paper_step)) if paper_steps else 0
 
+    def optimiser_steps(self) -> int:
+        """Of the run itself, without those of its ancestors."""
+        return self.optimiser(self.start_step + self.steps) - self.optimiser(self.start_step)
+
 
 def resolve(params: Params, profile: Profile, public: dict[str, PublicFile] | None = None) -> dict[str, dict[str, Any]]:
     """File stem below runs/plan -> content; `public` is the table of the weights that a profile may name."""
@@ -107,7 +111,7 @@ def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
         run=name,
         phase=row.phase,
         scale=params.scale,
-        seeds=[SHARED_SEED] if row.phase == "pretrain" else params.seeds,
+        seeds=[SHARED_SEED] if row.phase == "pretrain" else params.seeds[: row.seeds],
         parents=parents,
         start_step=max((parent.step for parent in parents if params.runs[parent.run].phase == "warmup"), default=0),
         steps=steps,

@@ -103,7 +103,8 @@ class FrameVAE(nn.Module):
 
     def __init__(self, autoencoder: AutoencoderKL, mean: list[float], std: list[float]):
         super().__init__()
-        self.autoencoder = autoencoder.requires_grad_(False)
+        # Convolutions with the channels last encode 2.5 times faster on a CPU.
+        self.autoencoder = autoencoder.requires_grad_(False).to(memory_format=torch.channels_last)
         self.register_buffer("mean_C11", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std_C11", torch.tensor(std).view(-1, 1, 1))
 

@@ -1,11 +1,11 @@
-"""Several seeds of a run at a time, with progress; workers die with the process that started them."""
+"""Runs and their seeds, several at a time, with progress; workers die with the process that started them."""
 
 import json
 import multiprocessing
 import queue
 import shutil
 import time
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from cola_world.training.run import Inputs, run_seed
 from cola_world.training.store import write_atomically
 
 REPORT_EVERY_S = 0.5
+Job = tuple[str, int]  # run and seed
 messages: multiprocessing.Queue
 
 
@@ -34,39 +35,39 @@ def work(plan: RunPlan, seed: int, inputs: Inputs) -> Path:
         nonlocal last
         if done == total or time.monotonic() - last > REPORT_EVERY_S:
             last = time.monotonic()
-            messages.put((seed, done, total))
+            messages.put(((plan.run, seed), done))
 
     return run_seed(plan, seed, inputs, progress)
 
 
-def run_all_seeds(plan: RunPlan, inputs: Inputs) -> dict[int, Path]:
-    """Train every seed of the plan -> each seed's folder in the store."""
+def run_all(plans: list[RunPlan], inputs: Inputs) -> dict[Job, Path]:
+    """Train every seed of runs that do not depend on each other -> each one's folder in the store."""
     context = multiprocessing.get_context("spawn")
     channel = context.Queue()
-    workers = max(1, min(plan.workers, len(plan.seeds)))
-    # Runs are independent, so cores go to them first; a single seed has all of the workers' threads.
-    threads = max(1, plan.workers // workers)
-    with ProcessPoolExecutor(workers, context, start_worker, (channel, threads)) as pool, Bar(plan.run) as bar:
-        futures = {pool.submit(work, plan, seed, inputs): seed for seed in plan.seeds}
-        follow(futures, channel, bar)
-        return {seed: future.result() for future, seed in futures.items()}
+    jobs = {(plan.run, seed): plan for plan in plans for seed in plan.seeds}
+    workers = max(1, min(plans[0].workers, len(jobs)))
+    # Jobs are independent, so cores go to them first; a single one has all of the workers' threads.
+    threads = max(1, plans[0].workers // workers)
+    label = ", ".join(plan.run for plan in plans)
+    with ProcessPoolExecutor(workers, context, start_worker, (channel, threads)) as pool, Bar(label) as bar:
+        futures = {pool.submit(work, plan, seed, inputs): (run, seed) for (run, seed), plan in jobs.items()}
+        follow(futures, channel, bar, sum(plan.optimiser_steps() for plan in jobs.values()))
+        return {job: future.result() for future, job in futures.items()}
 
 
-def follow(futures: dict, channel: multiprocessing.Queue, bar: Bar) -> None:
+def follow(futures: dict[Future, Job], channel: multiprocessing.Queue, bar: Bar, length: int) -> None:
     """Show the workers' progress until all have ended or one has failed."""
-    done_steps: dict[int, tuple[int, int]] = {}
+    done_steps: dict[Job, int] = {}
     pending = set(futures)
     while pending:
         finished, pending = wait(pending, timeout=REPORT_EVERY_S, return_when=FIRST_COMPLETED)
         while True:
             try:
-                seed, done, total = channel.get_nowait()
+                job, done_steps[job] = channel.get_nowait()
             except queue.Empty:
                 break
-            done_steps[seed] = (done, total)
         if done_steps:
-            length = next(iter(done_steps.values()))[1] * len(futures)
-            bar.update(sum(done for done, _ in done_steps.values()), length)
+            bar.update(sum(done_steps.values()), length)
         for future in finished:
             if future.exception():
                 for other in pending:
@@ -105,5 +106,8 @@ def describe(plan: RunPlan, parameters: dict[str, int]) -> dict:
     }
 
 
-def run_to(plan: RunPlan, inputs: Inputs, out: Path) -> None:
-    collect(plan, run_all_seeds(plan, inputs), out)
+def run_to(plans: list[RunPlan], inputs: Inputs, out: Path) -> None:
+    """Train the runs and leave each in its own folder below `out`."""
+    folders = run_all(plans, inputs)
+    for plan in plans:
+        collect(plan, {seed: folders[plan.run, seed] for seed in plan.seeds}, out / plan.run)
