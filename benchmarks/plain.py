@@ -1,0 +1,59 @@
+"""Our models in the plain form of the public code: what they compute is the same, how is not.
+
+Attention with an explicit softmax in fp32, as the public models fall back to for short sequences; and the sampler with
+nothing kept between steps.
+"""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cola_world.models.flow import shift_timesteps
+from cola_world.models.layers import Attention, rotate
+from cola_world.models.world_model import WorldModel
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class PlainAttention(Attention):
+    """Queries times keys, mask, softmax, times values: each step a tensor of its own."""
+
+    def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None, past: None = None) -> Tensor:
+        q, k, v = self.qkv(x_NLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = self.q_norm(q.float()).to(v.dtype), self.k_norm(k.float()).to(v.dtype)
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        if self.causal:
+            later = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1)
+            scores = scores.masked_fill(later, float("-inf"))
+        out = scores.float().softmax(-1).to(v.dtype) @ v
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+def plain(model: Model) -> Model:
+    """A copy whose attention is the plain one, with equal weights."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if type(module) is Attention:
+            module.__class__ = PlainAttention
+    return model
+
+
+@torch.no_grad()
+def sample_without_cache(model: WorldModel, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
+    """`WorldModel.sample` with the clean frames read again at every step; both halves of guidance in one batch."""
+    known, frames = context_BKCYX.shape[1], z_BAZ.shape[1] + 1
+    modulation = torch.cat((model.action_adaln(z_BAZ), model.action_adaln(torch.zeros_like(z_BAZ))))
+    x = torch.randn((len(z_BAZ), frames, *context_BKCYX.shape[2:]), generator=generator)
+    x[:, :known] = context_BKCYX
+    times = shift_timesteps(torch.linspace(1, 0, model.flow.sampling_steps + 1), model.shift(frames))
+    for now, after in zip(times[:-1], times[1:], strict=True):
+        t_BT = x.new_full((2 * len(x), frames), 1000 * float(now))
+        t_BT[:, :known] = 0
+        acted, free = model.stdit3(x.repeat(2, 1, 1, 1, 1), t_BT, modulation).chunk(2)
+        velocity = free + model.flow.guidance * (acted - free)
+        x[:, known:] += (velocity * (now - after))[:, known:]
+    return x
