@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from benchmarks.public_form import PublicSTDiT3
 from cola_world.models.flow import shift_timesteps
 from cola_world.models.layers import Attention, rotate
 from cola_world.models.world_model import WorldModel
@@ -42,18 +43,43 @@ def plain(model: Model) -> Model:
     return model
 
 
+def start(model: WorldModel, context_BKCYX: Tensor, frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Noise behind the clean frames, and the times of the Euler steps."""
+    x = torch.randn((len(context_BKCYX), frames, *context_BKCYX.shape[2:]), generator=generator)
+    x[:, : context_BKCYX.shape[1]] = context_BKCYX
+    return x, shift_timesteps(torch.linspace(1, 0, model.flow.sampling_steps + 1), model.shift(frames))
+
+
 @torch.no_grad()
 def sample_without_cache(model: WorldModel, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
     """`WorldModel.sample` with the clean frames read again at every step; both halves of guidance in one batch."""
     known, frames = context_BKCYX.shape[1], z_BAZ.shape[1] + 1
     modulation = torch.cat((model.action_adaln(z_BAZ), model.action_adaln(torch.zeros_like(z_BAZ))))
-    x = torch.randn((len(z_BAZ), frames, *context_BKCYX.shape[2:]), generator=generator)
-    x[:, :known] = context_BKCYX
-    times = shift_timesteps(torch.linspace(1, 0, model.flow.sampling_steps + 1), model.shift(frames))
+    x, times = start(model, context_BKCYX, frames, generator)
     for now, after in zip(times[:-1], times[1:], strict=True):
         t_BT = x.new_full((2 * len(x), frames), 1000 * float(now))
         t_BT[:, :known] = 0
         acted, free = model.stdit3(x.repeat(2, 1, 1, 1, 1), t_BT, modulation).chunk(2)
-        velocity = free + model.flow.guidance * (acted - free)
-        x[:, known:] += (velocity * (now - after))[:, known:]
+        x[:, known:] += guided(model, acted, free, now - after)[:, known:]
     return x
+
+
+@torch.no_grad()
+def public_sample(
+    public: PublicSTDiT3, model: WorldModel, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The same with `public` in the place of the model's STDiT3, guidance in two forwards, the action path in each."""
+    known, frames, config = context_BKCYX.shape[1], z_BAZ.shape[1] + 1, model.stdit3.config
+    x, times = start(model, context_BKCYX, frames, generator)
+    noised = torch.arange(frames).expand(len(x), -1) >= known
+    for now, after in zip(times[:-1], times[1:], strict=True):
+        t_B, scale = x.new_full((len(x),), 1000 * float(now)), config.pixel_size / config.reference_size
+        acted, free = (
+            public(x, t_B, noised, config.fps, scale, model.action_adaln(z), causal=True) for z in (z_BAZ, torch.zeros_like(z_BAZ))
+        )
+        x[:, known:] += guided(model, acted, free, now - after)[:, known:]
+    return x
+
+
+def guided(model: WorldModel, acted: Tensor, free: Tensor, step: Tensor) -> Tensor:
+    return (free + model.flow.guidance * (acted - free)) * step

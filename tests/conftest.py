@@ -37,3 +37,14 @@ def plain_environment():
     """Neither a hook's git variables nor another program's scratch folder reach what tests start."""
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "COLA_SCRATCH"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture
+def good(tmp_path):
+    """A small file with the names of the public STDiT3."""
+    path = tmp_path / "model.safetensors"
+    # Only here: it imports torch, which tests of the graph do without.
+    from public_files import write_public
+
+    write_public(path)
+    return path

@@ -1,6 +1,5 @@
 """Public weights are verified before use, and a wrong, truncated, unreachable or code-running file is one clear line."""
 
-import hashlib
 import json
 import runpy
 import shutil
@@ -16,23 +15,15 @@ from caches import make
 from caches import plan as run_plan
 from dvc.repo import Repo
 from huggingface_hub.errors import RemoteEntryNotFoundError
+from public_files import ROW, row, sha256
 from safetensors.torch import load_file, save_file
-from tiny import CONFIG
 
-from cola_world import adopt, config, lifeline, plan
-from cola_world.models.stdit3 import STDiT3
-from cola_world.models.system import System
+from cola_world import config, lifeline, plan
 from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder, read_sdxl
-from cola_world.pretrained import stdit3_tensors
-from cola_world.training import checkpoint
-from cola_world.weights import Brought, PublicFile, WeightsError, obtain, read_table
+from cola_world.weights import Brought, WeightsError, obtain, read_table
 
 ROOT = Path(__file__).parents[1]
 TABLE = read_table(ROOT / "data" / "weights.yaml")
-ROW = {
-    "repository": "someone/model", "file": "model.safetensors", "revision": "0" * 40, "size": None, "sha256": None,
-    "licence": None, "format": "safetensors", "replaces": "pretrain", "purpose": "a test",
-}  # fmt: skip
 SHAPE = VAEConfig(channels=[8, 8], groups=4)
 
 
@@ -46,30 +37,6 @@ class RunsCode:
         import os
 
         return os.mkdir, (self.folder,)
-
-
-def row(**changes) -> PublicFile:
-    return PublicFile.model_validate(ROW | changes)
-
-
-def public_stdit3(path: Path, **extra: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A file with the names of OpenSora's, its text path included, at the size of the test system."""
-    torch.manual_seed(0)
-    tensors = {name: torch.randn_like(parameter) for name, parameter in STDiT3(CONFIG.stdit3).named_parameters()}
-    text = {"y_embedder.y_embedding": torch.zeros(3, 4), "spatial_blocks.0.cross_attn.proj.weight": torch.zeros(2, 2)}
-    save_file(tensors | text | extra, path)
-    return tensors
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@pytest.fixture
-def good(tmp_path):
-    path = tmp_path / "model.safetensors"
-    public_stdit3(path)
-    return path
 
 
 def test_every_row_names_its_file_and_says_what_is_unknown():
@@ -193,23 +160,6 @@ def test_torchscript_needs_a_known_checksum(tmp_path):
     assert obtain("i3d", row(path=str(path), format="torchscript", sha256=sha256(path)), tmp_path) == path
 
 
-def test_public_names_fit_and_the_text_path_is_dropped(tmp_path):
-    expected = public_stdit3(tmp_path / "a.safetensors")
-    found = stdit3_tensors(tmp_path / "a.safetensors", CONFIG.stdit3)
-    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def test_a_file_of_another_size_is_refused(good):
-    with pytest.raises(WeightsError, match=r"final_layer.linear.weight: expected \(32, 64\), found \(32, 32\)"):
-        stdit3_tensors(good, CONFIG.stdit3.model_copy(update={"width": 64}))
-
-
-def test_a_file_with_one_tensor_too_many_is_refused(tmp_path):
-    public_stdit3(tmp_path / "a.safetensors", other=torch.zeros(2))
-    with pytest.raises(WeightsError, match=r"other: expected none, found \(2,\)"):
-        stdit3_tensors(tmp_path / "a.safetensors", CONFIG.stdit3)
-
-
 def test_the_vae_is_read_under_new_and_old_names(tmp_path):
     model = build_autoencoder(SHAPE)
     new = model.state_dict()
@@ -238,21 +188,6 @@ def test_a_vae_that_does_not_fit_is_refused(tmp_path, change):
     with pytest.raises(ValueError, match=r"^\S+vae.safetensors: .*profile's vae.model") as error:
         read_sdxl(tmp_path / "vae.safetensors", shape)
     assert "\n" not in str(error.value)
-
-
-def test_public_weights_stand_where_the_trained_run_would(good, tmp_path):
-    pretrain = run_plan("pretrain", "pretrain", steps=12, seeds=[0])
-    adopt.write_run(pretrain, {"stdit3": ROW | {"path": str(good)}}, tmp_path / "pretrain", tmp_path)
-    about = json.loads((tmp_path / "pretrain" / "run.json").read_text())
-    assert about["weights"] == {
-        "repository": "someone/model", "file": "model.safetensors", "revision": "0" * 40, "licence": None,
-        "sha256": sha256(good), "size": good.stat().st_size,
-    }  # fmt: skip
-    tensors = checkpoint.load(tmp_path / "pretrain" / "snapshots" / "12" / "seed0.safetensors")[0]
-    system = System(CONFIG, 1)
-    checkpoint.load_parts(system, tensors)
-    public = load_file(good)
-    assert all(torch.equal(value, public[name]) for name, value in system.world_model.stdit3.named_parameters())
 
 
 @pytest.fixture

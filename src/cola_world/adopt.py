@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from cola_world.parameters import count_parts_of
 from cola_world.plan import RunPlan
-from cola_world.pretrained import stdit3_tensors
+from cola_world.pretrained import public_stdit3
 from cola_world.training import checkpoint
 from cola_world.training.pool import describe
 from cola_world.training.store import write_atomically
@@ -19,7 +20,10 @@ def write_run(plan: RunPlan, rows: dict[str, Any], out: Path, folder: Path) -> N
     `rows` is the plan's one row of weights, `folder` where a converted file goes. WeightsError in one line.
     """
     file, path = obtain_row(rows, folder)
-    tensors = {f"stdit3.{name}": tensor for name, tensor in stdit3_tensors(path, plan.system.stdit3).items()}
+    public = public_stdit3(path, plan.system.stdit3)
+    print(f"{path.name}: {public}")
+    print(f"added, to be trained from scratch: action_adaln {count_parts_of(plan.system)['action_adaln']:,}")
+    tensors = {f"stdit3.{name}": tensor for name, tensor in public.tensors.items()}
     shutil.rmtree(out, ignore_errors=True)
     for steps in plan.snapshots:
         target = out / "snapshots" / str(steps) / f"seed{plan.seeds[0]}.safetensors"

@@ -7,7 +7,7 @@ from rich.table import Table
 from torch import nn
 
 from cola_world.config import Profile, nearest, parse
-from cola_world.models.system import System
+from cola_world.models.system import System, SystemConfig
 
 PARTS = {
     "idm": "clip to latent actions before quantisation",
@@ -35,8 +35,12 @@ def count(module: nn.Module) -> int:
 
 def count_parts(profile: Profile) -> dict[str, int]:
     """Part -> parameters, by the names of the phase table. The VAE is frozen and no part of the system."""
+    return count_parts_of(profile.system)
+
+
+def count_parts_of(config: SystemConfig) -> dict[str, int]:
     with torch.device("meta"):
-        return {name: count(part) for name, part in System(profile.system, seed=0).parts().items()}
+        return {name: count(part) for name, part in System(config, seed=0).parts().items()}
 
 
 def table(scale: str, counts: dict[str, int]) -> Table:

@@ -7,6 +7,7 @@ otherwise a WeightsError says in one line what it is, what was expected, what wa
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import pickle
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SHA256 = r"^[0-9a-f]{64}$"
 TORCH_SUFFIXES = (".pt", ".pth")
+INDEX_SUFFIX = ".safetensors.index.json"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -118,11 +120,27 @@ def verify(name: str, file: PublicFile, source: Path) -> None:
     if file.size is not None and size != file.size:
         raise wrong(name, source, f"{file.size} bytes", str(size), again)
     if source.suffix not in TORCH_SUFFIXES:
-        check_safetensors(name, source, again)
+        for shard in shards_of(name, source):
+            check_safetensors(name, shard, again)
     elif file.format == "torchscript" and file.sha256 is None:
         raise wrong(name, source, "a known sha256", "none for a file that holds code", "give the sha256 of one that you trust")
     if file.sha256 is not None and (found := sha256_of(source)) != file.sha256:
         raise wrong(name, source, f"sha256 {file.sha256}", found, again)
+
+
+def shards_of(name: str, source: Path) -> list[Path]:
+    """The safetensors file itself, or those beside a `*.safetensors.index.json` that its weight map names."""
+    if not source.name.endswith(INDEX_SUFFIX):
+        return [source]
+    try:
+        shards = {str(shard) for shard in json.loads(source.read_text())["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise wrong(name, source, "a JSON index with a weight_map", "something else", "bring the index of the shards") from None
+    paths = [source.with_name(shard) for shard in sorted(shards)]
+    for path in paths:
+        if not path.is_file():
+            raise wrong(name, path, f"a shard that {source.name} names", "none", "bring all shards")
+    return paths
 
 
 def check_safetensors(name: str, source: Path, again: str) -> None:

@@ -114,9 +114,13 @@ def sincos_1d(width: int, positions_P: Tensor) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), dim=-1).float()
 
 
-def sincos_2d(width: int, rows: int, columns: int, spacing: float = 1.0) -> Tensor:
-    """Fixed 2-D position table [rows * columns, width]; the first half of the channels tells the column."""
-    y, x = torch.meshgrid(torch.arange(rows) * spacing, torch.arange(columns) * spacing, indexing="ij")
+def sincos_2d(width: int, rows: int, columns: int, extent: float | None = None) -> Tensor:
+    """Fixed 2-D position table [rows * columns, width]; the first half of the channels tells the column.
+
+    Positions count from 0 by 1, or reach towards `extent` along both axes, however many rows and columns there are.
+    """
+    axes = [torch.arange(n) * (1.0 if extent is None else extent / n) for n in (rows, columns)]
+    y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.cat((sincos_1d(width // 2, x.flatten()), sincos_1d(width // 2, y.flatten())), dim=-1)
 
 

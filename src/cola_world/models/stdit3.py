@@ -158,7 +158,7 @@ class STDiT3(nn.Module):
         """2-D table scaled so that positions mean the same at every resolution."""
         scale = self.config.pixel_size / self.config.reference_size
         base = round(math.sqrt(rows * columns))
-        return sincos_2d(self.config.width, rows, columns, spacing=base / rows / scale)
+        return sincos_2d(self.config.width, rows, columns, extent=base / scale)
 
     def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None, past: PastFrames | None = None) -> Tensor:
         """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32.
