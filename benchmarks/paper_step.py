@@ -23,7 +23,7 @@ DOWNSAMPLING = 8
 class RandomClips:
     """Noise in the shape of the paper's clips: 256-px frames and their 32 x 32 SDXL latents."""
 
-    def at(self, step: int, size: int, crop: bool) -> Batch:
+    def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch:
         generator = torch.Generator().manual_seed(step)
         side = SIDE // DOWNSAMPLING
         video = torch.rand(size, FRAMES, 3, SIDE, SIDE, generator=generator)

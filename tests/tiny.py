@@ -38,7 +38,7 @@ class RandomBatches:
     def __init__(self, frames: int = 3):
         self.frames = frames
 
-    def at(self, step: int, size: int, crop: bool) -> Batch:
+    def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch:
         generator = torch.Generator().manual_seed(step)
         video = torch.rand(size, self.frames, 3, 16, 16, generator=generator)
-        return Batch(video, torch.randn(size, self.frames, 4, 4, 4, generator=generator))
+        return Batch(video[clips], torch.randn(size, self.frames, 4, 4, 4, generator=generator)[clips])

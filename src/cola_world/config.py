@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cola_world.models.system import SystemConfig
 from cola_world.models.vae import FRAMES_PER_LATENT, MICRO_FRAMES, VAEConfig, VAEKind
+from cola_world.training.devices import DeviceConfig
 from cola_world.weights import Brought
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
@@ -196,6 +197,8 @@ class Profile(Strict):
     system: SystemConfig
     training: TrainingProfile
     pretraining: TrainingProfile
+    launch: str = Field("python", description="what a run's process is started with, `-m` and a module following")
+    devices: DeviceConfig = DeviceConfig()
     weights: dict[str, Brought] = Field({}, description="rows of data/weights.yaml that take the place of training")
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from cola_world.config import Params, Profile, Run, changed, nearest
 from cola_world.data.clips import Mixture, mix
 from cola_world.models.system import System, SystemConfig
 from cola_world.training.batches import BatchConfig
+from cola_world.training.devices import DeviceConfig
 from cola_world.training.loop import TrainingConfig
 from cola_world.training.phases import PHASES
 from cola_world.weights import PublicFile
@@ -53,6 +54,8 @@ class RunPlan(BaseModel):
     batches: BatchConfig
     system: SystemConfig
     training: TrainingConfig
+    devices: DeviceConfig = DeviceConfig()
+    launch: str = "python"
 
     def optimiser(self, paper_steps: int) -> int:
         """Paper steps to optimiser steps, at least one."""
@@ -122,6 +125,8 @@ def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
         batches=batch_config(row, params, profile),
         system=profile.system,
         training=training_config(row, profile),
+        devices=profile.devices,
+        launch=profile.launch,
     )
 
 

@@ -40,27 +40,20 @@ def test_below_the_floor_the_kl_pulls_no_more(scale, held):
 
 def test_a_sample_has_the_mean_and_spread_of_the_posterior():
     module, x = bottleneck(), torch.randn(1, 1, 2, 32, generator=generator())
-    out = module(x.expand(20000, -1, -1, -1), generator())
+    out = module(x.expand(20000, -1, -1, -1), torch.randn(20000, 1, 2, 32, generator=generator(1)))
     spread = (out.log_variance_BAMZ[0] / 2).exp()
     assert torch.allclose(out.z_BAMZ.mean(0), out.mean_BAMZ[0], atol=0.1)
     assert torch.allclose(out.z_BAMZ.std(0) / spread, torch.ones_like(spread), atol=0.05)
 
 
-def test_without_a_generator_it_is_the_mean():
+def test_without_noise_it_is_the_mean():
     out = bottleneck()(torch.randn(2, 3, 2, 32))
     assert torch.equal(out.z_BAMZ, out.mean_BAMZ)
 
 
-def test_a_sample_is_a_function_of_the_generator_alone():
-    module, x = bottleneck(), torch.randn(2, 3, 2, 32)
-    first, again, other = (module(x, generator(seed)).z_BAMZ for seed in (1, 1, 2))
-    torch.rand(7)
-    assert torch.equal(first, again) and not torch.equal(first, other)
-
-
 def test_gradient_passes_through_the_sample():
     module, x = bottleneck(kl_min=0.0), torch.randn(2, 3, 2, 32, requires_grad=True)
-    module(x, generator()).z_BAMZ.square().sum().backward()
+    module(x, torch.randn(2, 3, 2, 32)).z_BAMZ.square().sum().backward()
     assert (x.grad.abs().sum((0, 1)) > 0).all() and (module.moments.weight.grad.abs().sum(1) > 0).all()
 
 

@@ -45,7 +45,8 @@ def test_training_draws_timesteps_shifted_for_the_length_of_its_clips(frames, mo
     model.stdit3.config = model.stdit3.config.model_copy(update={"pixel_size": 256})
     seen = []
     monkeypatch.setattr(model.stdit3, "forward", lambda x, t_BT, modulation: seen.append(t_BT) or x)
-    model.loss(torch.randn(64, frames, 4, 4, 4), None, torch.Generator().manual_seed(0))
+    latents = torch.randn(64, frames, 4, 4, 4)
+    model.loss(latents, None, model.draw(latents.shape, torch.Generator().manual_seed(0), drop=False))
     drawn = torch.rand(64, generator=torch.Generator().manual_seed(0))
     ratio = 0.5 * frames**0.5
     expected = 1000 * ratio * drawn / (1 + (ratio - 1) * drawn)
@@ -60,7 +61,8 @@ def test_timesteps_lie_in_the_unit_interval(law):
 
 
 def test_drop_zeroes_whole_actions_at_its_rate():
-    z = drop_actions(torch.ones(4000, 3, 8), 0.1, torch.Generator().manual_seed(0))
+    draws = system().world_model.draw((4000, 4, 4, 4, 4), torch.Generator().manual_seed(0), drop=True)
+    z = drop_actions(torch.ones(4000, 3, 8), draws.keep_BA)
     dropped = (z == 0).all(-1)
     assert ((z == 0).any(-1) == dropped).all()
     assert dropped.float().mean() == pytest.approx(0.1, abs=0.01)

@@ -5,7 +5,7 @@ import torch
 from tiny import CONFIGS, RandomBatches, awake
 
 from cola_world.training.loop import Trainer, TrainingConfig, step_generator
-from cola_world.training.phases import PHASES, phase_losses, phase_of, select_trainable
+from cola_world.training.phases import PHASES, draw, phase_losses, phase_of, select_trainable
 
 TRAINS = {
     "pretrain": {"stdit3"},
@@ -17,12 +17,16 @@ TRAINS = {
 }
 
 
+def losses_of(system, phase, batch, step: int = 0):
+    return phase_losses(system, phase, batch, draw(system, phase, len(batch.video), batch, step_generator(0, step)))
+
+
 @pytest.mark.parametrize("bottleneck", CONFIGS)
 @pytest.mark.parametrize("name", TRAINS)
 def test_gradients_reach_exactly_the_parts_of_the_table(name, bottleneck):
     system, phase = awake(config=CONFIGS[bottleneck]), phase_of(name, bottleneck)
     select_trainable(system, phase)
-    losses = phase_losses(system, phase, RandomBatches().at(0, 4, phase.crop), step_generator(0, 0))
+    losses = losses_of(system, phase, RandomBatches().at(0, 4, phase.crop))
     sum(losses.values()).backward()
     reached = {
         part for part, module in system.parts().items()
@@ -46,7 +50,7 @@ def test_a_row_for_another_bottleneck_is_refused():
     """A loss of the table is never left out in silence."""
     batch = RandomBatches().at(0, 2, True)
     with pytest.raises(KeyError, match="vq"):
-        phase_losses(awake(config=CONFIGS["vae"]), PHASES["e2e"], batch, step_generator(0, 0))
+        losses_of(awake(config=CONFIGS["vae"]), PHASES["e2e"], batch)
 
 
 @pytest.mark.parametrize("name", ["warmup", "e2e"])
@@ -60,7 +64,7 @@ def test_flow_loss_alone_reaches_idm_within_two_steps(name):
     trainer.train_step()
     batch = RandomBatches().at(2, 4, phase.crop)
     system.zero_grad(set_to_none=True)
-    phase_losses(system, phase, batch, step_generator(0, 2))["flow"].backward()
+    losses_of(system, phase, batch, step=2)["flow"].backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.idm.parameters())
 
 

@@ -1,54 +1,107 @@
 """The state of a run on its fixed held-out clips: the bottleneck's health, losses, and whether the actions mean anything."""
 
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
 import torch
+from torch import Tensor
 
 from cola_world.evaluation.codebook import codebook_metrics
 from cola_world.evaluation.posterior import posterior_metrics
+from cola_world.models.flow import FlowDraws
 from cola_world.models.system import LatentActions, System
 from cola_world.training.phases import Batch, Phase
 
 
+class Ranks(Protocol):
+    """How clips are shared out among processes, row by row, and put together again."""
+
+    ranks: int
+    device: torch.device
+
+    def own(self, values: Tensor) -> Tensor: ...
+
+    def gathered(self, values: Tensor) -> Tensor: ...
+
+
+class Alone:
+    """One process that does it all."""
+
+    ranks, device = 1, torch.device("cpu")
+
+    def own(self, values: Tensor) -> Tensor:
+        return values
+
+    def gathered(self, values: Tensor) -> Tensor:
+        return values
+
+
 @torch.no_grad()
-def measure(system: System, phase: Phase, heldout: Batch, chunk: int = 64) -> dict[str, float]:
+def measure(
+    system: System, phase: Phase, heldout: Batch, call: Callable[..., Any] | None = None, ranks: Ranks | None = None, chunk: int = 64
+) -> dict[str, float]:
     """Flat dict of metrics on `heldout`; the same noise and timesteps at every call, for every run and every seed.
 
     `shuffle_gap` is the rise of the flow loss when each clip is given another clip's actions: zero when the world
-    model does not listen or the actions say nothing.
+    model does not listen or the actions say nothing. `call(function, …)` runs a function of the system where it lies.
     """
+    held = HeldOut(system, heldout, call or (lambda function, *values: function(system, *values)), ranks or Alone(), chunk)
     metrics: dict[str, float] = {}
     actions = None
     if phase.uses_actions:
-        parts = [system.latent_actions(video) for video in heldout.video.split(chunk)]
-        actions = torch.cat([part.z_BAMZ for part in parts]).flatten(2)
-        metrics |= bottleneck_metrics(system, parts)
+        parts = held.each(System.latent_actions, heldout.video)
+        actions = held.gathered([part.z_BAMZ for part in parts]).flatten(2)
+        metrics |= bottleneck_metrics(held, parts)
     if "flow" in phase.losses:
-        metrics["flow_loss"] = flow_loss(system, heldout, actions, chunk)
+        metrics["flow_loss"] = held.flow_loss(actions)
     if "flow" in phase.losses and actions is not None:
-        shuffled = flow_loss(system, heldout, actions.roll(1, 0), chunk)
-        metrics["shuffle_gap"] = shuffled - metrics["flow_loss"]
+        metrics["shuffle_gap"] = held.flow_loss(actions.roll(1, 0)) - metrics["flow_loss"]
     if "pixel" in phase.losses:
-        pairs = zip(heldout.video.split(chunk), actions.split(chunk), strict=True)
-        losses = [system.fdm.loss(system.lam_video(video), part) for video, part in pairs]
-        metrics["pixel_mse"] = torch.stack(losses).mean().item()
+        metrics["pixel_mse"] = held.gathered(held.each(pixel_loss, heldout.video, actions)).mean().item()
     return metrics
 
 
-def bottleneck_metrics(system: System, parts: list[LatentActions]) -> dict[str, float]:
+class HeldOut:
+    """The held-out clips, a chunk of this rank's at a time."""
+
+    def __init__(self, system: System, clips: Batch, call: Callable[..., Any], ranks: Ranks, chunk: int):
+        self.system, self.clips, self.call, self.ranks = system, clips, call, ranks
+        # As many chunks on every rank, because sharded weights are gathered by all of them at once.
+        self.chunks = math.ceil(len(clips.video) / ranks.ranks / chunk)
+
+    def each(self, function: Callable[..., Any], *values: Tensor) -> list[Any]:
+        """`function(system, chunk, …)` for all chunks of this rank's rows of `values`."""
+        parts = [self.ranks.own(value).to(self.ranks.device).tensor_split(self.chunks) for value in values]
+        return [self.call(function, *chunk) for chunk in zip(*parts, strict=True)]
+
+    def gathered(self, parts: list[Tensor]) -> Tensor:
+        """Rows of all chunks and ranks."""
+        return self.ranks.gathered(torch.cat(parts))
+
+    def flow_loss(self, actions: Tensor | None) -> float:
+        draws = self.system.world_model.draw(self.clips.latents.shape, torch.Generator().manual_seed(0), drop=False)
+        values = (self.clips.latents, draws.t_B, draws.eps_BTCYX)
+        losses = self.each(flow_loss, *values) if actions is None else self.each(flow_loss, *values, actions)
+        return self.gathered(losses).mean().item()
+
+
+def flow_loss(system: System, latents: Tensor, t_B: Tensor, eps: Tensor, actions: Tensor | None = None) -> Tensor:
+    return system.world_model.loss(latents, actions, FlowDraws(t_B, eps, None))
+
+
+def pixel_loss(system: System, video: Tensor, actions: Tensor) -> Tensor:
+    """The chunk's mean, once a clip."""
+    return system.fdm.loss(system.lam_video(video), actions).expand(len(video))
+
+
+def bottleneck_metrics(held: HeldOut, parts: list[LatentActions]) -> dict[str, float]:
     """Codebook metrics for VQ; for a VAE, which has no codes, those of its posterior."""
-    if system.config.bottleneck == "vae":
-        mean = torch.cat([part.mean_BAMZ for part in parts])
-        log_variance = torch.cat([part.log_variance_BAMZ for part in parts])
+    if held.system.config.bottleneck == "vae":
+        mean = held.gathered([part.mean_BAMZ for part in parts])
+        log_variance = held.gathered([part.log_variance_BAMZ for part in parts])
         return posterior_metrics(mean.flatten(0, 1), log_variance.flatten(0, 1))
-    indices = torch.cat([part.indices_BAM for part in parts])
-    metrics = codebook_metrics(indices.flatten(0, 1), system.config.quantizer.codes)
-    return metrics | {"vq_loss": torch.stack([part.vq_loss for part in parts]).mean().item()}
-
-
-def flow_loss(system: System, heldout: Batch, actions: torch.Tensor | None, chunk: int) -> float:
-    generator = torch.Generator().manual_seed(0)
-    parts = [None] * len(heldout.latents) if actions is None else actions.split(chunk)
-    losses = [
-        system.world_model.loss(latents, part, generator, drop=False)
-        for latents, part in zip(heldout.latents.split(chunk), parts, strict=False)
-    ]
-    return torch.cat(losses).mean().item()
+    indices = held.gathered([part.indices_BAM for part in parts])
+    metrics = codebook_metrics(indices.flatten(0, 1), held.system.config.quantizer.codes)
+    vq_losses = [part.vq_loss.expand(len(part.indices_BAM)) for part in parts]
+    return metrics | {"vq_loss": held.gathered(vq_losses).mean().item()}

@@ -49,15 +49,12 @@ class ContinuousBottleneck(nn.Module):
         self.apply(initialise_linear)
 
     @torch.autocast("cuda", enabled=False)
-    def forward(self, x_BAMZ: Tensor, generator: torch.Generator | None = None) -> Continuous:
-        """x: the IDM's output [B, A, M, Z], any float type -> a sample drawn from `generator`; without one, the mean."""
+    def forward(self, x_BAMZ: Tensor, noise_BAMZ: Tensor | None = None) -> Continuous:
+        """x: the IDM's output [B, A, M, Z], any float type -> a sample by `noise` of N(0, 1); without it, the mean."""
         mean, log_variance = self.moments(x_BAMZ.float()).chunk(2, dim=-1)
         # Beyond these bounds exp() is of no use in fp32; latent diffusion models clamp alike.
         log_variance = log_variance.clamp(-30, 20)
-        z = mean
-        if generator is not None:
-            noise = torch.randn(mean.shape, generator=generator).to(mean)
-            z = mean + (log_variance / 2).exp() * noise
+        z = mean if noise_BAMZ is None else mean + (log_variance / 2).exp() * noise_BAMZ
         # not in paper: because the floor is to hold on average, and a still pair of frames may well cost nothing, it is put
         # under the batch's mean (free bits, Kingma et al., 2016): below it the KL has no gradient.
         kl_loss = action_kl(mean, log_variance).mean().clamp(min=self.config.kl_min)

@@ -4,7 +4,7 @@ Shape letters: B clips, T latent frames, A actions, C channels, Y X latent pixel
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +25,23 @@ class FlowConfig(BaseModel):
     action_drop: float = Field(0.1, ge=0, le=1)
     guidance: float = 4.0
     sampling_steps: int = Field(10, ge=1)
+
+
+class FlowDraws(NamedTuple):
+    """The random numbers of a flow loss: t [B] in [0, 1], noise like the latents, and which actions are kept [B, A].
+
+    They are drawn for a whole batch, of which each device then takes its clips.
+    """
+
+    t_B: Tensor
+    eps_BTCYX: Tensor
+    keep_BA: Tensor | None
+
+    def of(self, clips: slice) -> "FlowDraws":
+        return FlowDraws(*(None if values is None else values[clips] for values in self))
+
+    def to(self, device: torch.device) -> "FlowDraws":
+        return FlowDraws(*(None if values is None else values.to(device, non_blocking=True) for values in self))
 
 
 def resolution_ratio(height: int, width: int, frames: int, scale: float = 1.0) -> float:
@@ -65,7 +82,6 @@ def flow_loss(velocity: Tensor, x0_BTCYX: Tensor, eps_BTCYX: Tensor, context: in
     return error[:, context:].square().mean(dim=(1, 2, 3, 4))
 
 
-def drop_actions(z_BAZ: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Timestep-wise guidance: each action becomes zero with `probability` (paper B.2)."""
-    keep = torch.rand(z_BAZ.shape[:2], generator=generator) >= probability
-    return z_BAZ * keep[..., None].to(z_BAZ)
+def drop_actions(z_BAZ: Tensor, keep_BA: Tensor) -> Tensor:
+    """Timestep-wise guidance: each action that is not kept becomes zero (paper B.2)."""
+    return z_BAZ * keep_BA[..., None].to(z_BAZ)

@@ -45,10 +45,10 @@ class VectorQuantizer(nn.Module):
         self.codebook = nn.Parameter(torch.empty(config.codes, config.token_size).uniform_(-bound, bound))
 
     @torch.autocast("cuda", enabled=False)
-    def forward(self, z_BAMZ: Tensor, generator: torch.Generator | None = None) -> Quantized:
+    def forward(self, z_BAMZ: Tensor, noise_BAMZ: Tensor | None = None) -> Quantized:
         """z: [B, A, M, Z], any float type -> quantised z with straight-through gradient, indices, the two mean losses.
 
-        `generator` is there for the bottlenecks that draw random numbers; this one draws none.
+        `noise` is there for the bottlenecks that have use for it; this one has none.
         """
         z = z_BAMZ.float()
         indices = self.nearest(z)

@@ -76,12 +76,12 @@ class System(nn.Module):
         frames = F.interpolate(video_BTCYX.flatten(0, 1), size=(size, size), mode="bilinear", antialias=True)
         return frames.unflatten(0, video_BTCYX.shape[:2])
 
-    def latent_actions(self, video_BTCYX: Tensor, generator: torch.Generator | None = None) -> LatentActions:
+    def latent_actions(self, video_BTCYX: Tensor, noise_BAMZ: Tensor | None = None) -> LatentActions:
         """RGB in [0, 1] -> latent actions; `z_BAMZ` at `action_gain`, with the gradient to the IDM.
 
-        Continuous ones are drawn with `generator` where there is one, and are the posterior's mean where there is none.
+        Continuous ones are samples by `noise` of N(0, 1) where it is given, and the posterior's mean where it is not.
         """
-        actions = self.quantizer(self.idm(self.lam_video(video_BTCYX)), generator)
+        actions = self.quantizer(self.idm(self.lam_video(video_BTCYX)), noise_BAMZ)
         return actions._replace(z_BAMZ=self.config.action_gain * actions.z_BAMZ)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cola_world.models.action_adaln import ActionAdaLN
-from cola_world.models.flow import FlowConfig, drop_actions, flow_loss, noised, sample_timesteps, shift_of, shift_timesteps
+from cola_world.models.flow import FlowConfig, FlowDraws, drop_actions, flow_loss, noised, sample_timesteps, shift_of, shift_timesteps
 from cola_world.models.stdit3 import PastFrames, STDiT3
 
 
@@ -21,18 +21,24 @@ class WorldModel(nn.Module):
         super().__init__()
         self.stdit3, self.action_adaln, self.flow = stdit3, action_adaln, flow
 
-    def loss(self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, generator: torch.Generator, drop: bool = True) -> Tensor:
-        """Flow loss of each clip [B]. `z_BAZ` None: video only, as in pre-training. Random numbers from `generator`."""
-        t_B = sample_timesteps(self.flow, len(x0_BTCYX), self.shift(x0_BTCYX.shape[1]), generator).to(x0_BTCYX)
-        eps = torch.randn(x0_BTCYX.shape, generator=generator).to(x0_BTCYX)
-        x_t, t_BT = noised(x0_BTCYX, eps, t_B, self.flow.context_frames)
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator, drop: bool) -> FlowDraws:
+        """Random numbers for latents of `shape` [B, T, C, Y, X]; with `drop`, also which actions are kept."""
+        clips, frames = shape[:2]
+        t_B = sample_timesteps(self.flow, clips, self.shift(frames), generator)
+        eps = torch.randn(shape, generator=generator)
         # What is dropped is what one latent frame follows, so that guidance meets its unconditional case in training.
+        keep = torch.rand(clips, frames - 1, generator=generator) >= self.flow.action_drop if drop else None
+        return FlowDraws(t_B, eps, keep)
+
+    def loss(self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, draws: FlowDraws) -> Tensor:
+        """Flow loss of each clip [B]. `z_BAZ` None: video only, as in pre-training."""
+        x_t, t_BT = noised(x0_BTCYX, draws.eps_BTCYX, draws.t_B, self.flow.context_frames)
         z_BGZ = None if z_BAZ is None else self.action_adaln.group(z_BAZ)
-        if z_BGZ is not None and drop:
-            z_BGZ = drop_actions(z_BGZ, self.flow.action_drop, generator)
+        if z_BGZ is not None and draws.keep_BA is not None:
+            z_BGZ = drop_actions(z_BGZ, draws.keep_BA)
         modulation = None if z_BGZ is None else self.action_adaln(z_BGZ)
         velocity = self.stdit3(x_t, 1000 * t_BT, modulation)
-        return flow_loss(velocity, x0_BTCYX, eps, self.flow.context_frames)
+        return flow_loss(velocity, x0_BTCYX, draws.eps_BTCYX, self.flow.context_frames)
 
     def shift(self, frames: int) -> float:
         """How far timesteps move towards noise for clips of `frames` latent frames."""

@@ -74,12 +74,12 @@ class CachedBatches:
         where = (view_B, indices_BT[:, 0]) if self.by_clip else (view_B[:, None], indices_BT)
         return Batch(video, torch.from_numpy(self.latents[where]).float())
 
-    def at(self, step: int, size: int, crop: bool) -> Batch:
-        """The training batch of `step`."""
+    def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch:
+        """Those `clips` of the training batch of `step`; the others are not read."""
         views = np.zeros(size, dtype=np.int64)
         if crop:
             views = np.random.default_rng((self.seed, step)).integers(len(self.views.offsets), size=size)
-        return self.gather(self.sampler.batch(step, size), views)
+        return self.gather(self.sampler.batch(step, size)[clips], views[clips])
 
     def heldout(self) -> Batch:
         """The fixed held-out clips, uncropped; the same for every seed."""

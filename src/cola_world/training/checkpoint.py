@@ -7,29 +7,53 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cola_world.models.system import System
+from cola_world.training.devices import laid_as
 
 
 def save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, Any] | None = None) -> None:
-    """Write `tensors` and JSON-able `metadata` as one file; a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    """Write `tensors` and JSON-able `metadata` as one file; a reader sees the old file or the whole new one.
+
+    ValueError in one line when it cannot be written; what was there before is then untouched.
+    """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    save_file(content, partial, {"metadata": json.dumps(metadata or {}, sort_keys=True)})
-    os.replace(partial, path)
+    about = {"metadata": json.dumps(metadata or {}, sort_keys=True), "sha256": digest(content)}
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(content, partial, about)
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise ValueError(f"{path}: cannot be written ({error}); make room and run again, it goes on from what was saved before") from None
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a checkpoint."""
+    """Tensors and metadata of a checkpoint; ValueError in one line where it is missing or damaged."""
     if not path.is_file():
         raise ValueError(f"checkpoint: {path} does not exist; run the stage that writes it first")
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        return tensors, json.loads((file.metadata() or {}).get("metadata", "{}"))
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            about = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint: {path} is damaged ({error}); remove it and run again") from None
+    if "sha256" in about and about["sha256"] != digest(tensors):
+        raise ValueError(f"checkpoint: {path} is damaged (its sha256 is not that of its tensors); remove it and run again")
+    return tensors, json.loads(about.get("metadata", "{}"))
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes, in the order of the names."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 @torch.no_grad()
@@ -41,7 +65,7 @@ def load_parts(system: System, tensors: dict[str, Tensor]) -> None:
             continue
         if name not in targets or targets[name].shape != tensor.shape:
             raise ValueError(f"checkpoint: {name} {tuple(tensor.shape)} does not fit this system; was it made at another scale?")
-        targets[name].copy_(tensor)
+        targets[name].copy_(laid_as(tensor, targets[name]))
 
 
 def file_hash(path: Path) -> str:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from cola_world.models.system import System
-from cola_world.training.phases import Batch, Phase, phase_losses, select_trainable
+from cola_world.training.devices import Devices, laid_as, whole
+from cola_world.training.phases import Batch, Phase, draw, phase_losses, select_trainable
 
 
 class TrainingConfig(BaseModel):
@@ -33,7 +34,7 @@ class TrainingConfig(BaseModel):
 class BatchSource(Protocol):
     """Batches as a pure function of the step, so that a resumed run sees what an undisturbed one would."""
 
-    def at(self, step: int, size: int, crop: bool) -> Batch: ...
+    def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch: ...
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -45,14 +46,21 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 class Trainer:
     """Owns the optimiser of one phase; `step` counts from the start of the line of runs, through forks."""
 
-    def __init__(self, system: System, phase: Phase, config: TrainingConfig, source: BatchSource, seed: int):
+    def __init__(
+        self, system: System, phase: Phase, config: TrainingConfig, source: BatchSource, seed: int, devices: Devices | None = None
+    ):
         self.system, self.phase, self.config, self.source, self.seed = system, phase, config, source, seed
+        self.devices = devices or Devices()
         self.step = 0
+        self.learned = dict.fromkeys(phase.trains, 0)  # optimiser steps that a part has behind it, its ancestors' included
+        self.parts = self.devices.shares(config.batch_size)
         self.parameters = select_trainable(system, phase)
         # not in paper: because parts that a fork unfreezes have no moments yet, their learning rate rises from zero as
         # every part's does when it starts to learn, while the others go on; one group a part keeps them apart.
         groups = [{"params": own, "name": part} for part, own in self.by_part().items()]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        self.call, self.optimizer = self.devices.prepare(system, optimizer)
+        self.parameters = select_trainable(system, phase)  # sharding puts others in their place
 
     def by_part(self) -> dict[str, list[torch.nn.Parameter]]:
         parts: dict[str, list[torch.nn.Parameter]] = {}
@@ -60,35 +68,50 @@ class Trainer:
             parts.setdefault(name.partition(".")[0], []).append(parameter)
         return parts
 
-    def steps_learned(self, group: dict) -> int:
-        """Optimiser steps that a part has behind it, its ancestors' included."""
-        state = self.optimizer.state.get(group["params"][0])
-        return int(state["step"]) if state else 0
-
     def train_step(self) -> dict[str, Tensor]:
-        """One optimiser step; the unweighted losses stay on the device."""
-        batch = self.source.at(self.step, self.config.batch_size, self.phase.crop)
-        losses = phase_losses(self.system, self.phase, batch, step_generator(self.seed, self.step))
+        """One optimiser step; the unweighted losses stay on the device, those of this rank's clips only."""
         self.optimizer.zero_grad(set_to_none=True)
-        sum(self.config.weight(name) * loss for name, loss in losses.items()).backward()
+        losses = self.accumulate()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, (self.steps_learned(group) + 1) / self.config.rise)
+            self.learned[group["name"]] += 1
+            group["lr"] = self.config.learning_rate * min(1.0, self.learned[group["name"]] / self.config.rise)
         self.optimizer.step()
         self.step += 1
-        return {name: loss.detach() for name, loss in losses.items()}
+        return losses
+
+    def accumulate(self) -> dict[str, Tensor]:
+        """Gradients of the batch's losses, part by part; each loss as this rank's share of the mean over the batch."""
+        size, draws, losses = self.config.batch_size, None, {}
+        for part in self.parts:
+            batch = self.source.at(self.step, size, self.phase.crop, part)
+            draws = draws or draw(self.system, self.phase, size, batch, step_generator(self.seed, self.step))
+            share = (part.stop - part.start) / size
+            own_draws = draws.of(part).to(self.devices.device)
+            with self.devices.gathering(self.call, last=part is self.parts[-1]):
+                own = self.call(phase_losses, self.phase, batch.to(self.devices.device), own_draws)
+                self.devices.backward(share * sum(self.config.weight(name) * loss for name, loss in own.items()))
+            for name, loss in own.items():
+                losses[name] = losses.get(name, 0) + share * loss.detach()
+        return losses
 
     def tensors(self, optimizer: bool) -> Iterator[tuple[str, Tensor]]:
-        """Weights that this phase trains as `part.name`, and optimiser moments as `optimizer/<moment>/<name>`."""
+        """Weights that this phase trains as `part.name`, and optimiser moments as `optimizer/<moment>/<name>`.
+
+        Every rank must run through all of them, as shards are put together.
+        """
         for name, parameter in self.parameters.items():
-            yield name, parameter.detach()
+            yield name, whole(parameter)
             if optimizer:
                 for moment, value in self.optimizer.state.get(parameter, {}).items():
-                    yield f"optimizer/{moment}/{name}", value
+                    yield f"optimizer/{moment}/{name}", whole(value)
 
     def load_optimizer(self, tensors: dict[str, Tensor]) -> None:
         """Take the moments of those parameters that learn here too."""
         for name, parameter in self.parameters.items():
             moments = {m: tensors.get(f"optimizer/{m}/{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
             if all(value is not None for value in moments.values()):
-                self.optimizer.state[parameter] = moments
+                step = moments.pop("step")
+                self.learned[name.partition(".")[0]] = int(step)
+                step = step.to(parameter.device)
+                self.optimizer.state[parameter] = {"step": step} | {m: laid_as(v, parameter) for m, v in moments.items()}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cola_world.models.flow import FlowDraws
 from cola_world.models.system import LatentActions, System
 
 
@@ -54,6 +55,37 @@ class Batch(NamedTuple):
     video: Tensor
     latents: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(values.to(device, non_blocking=True) for values in self))
+
+
+class Draws(NamedTuple):
+    """The random numbers of a step's losses: of the posterior [B, A, M, Z] where actions are continuous, and of the flow loss.
+
+    They belong to the whole batch; whoever computes some of its clips takes theirs, so that the result does not depend on
+    how many devices there are.
+    """
+
+    posterior: Tensor | None
+    flow: FlowDraws | None
+
+    def of(self, clips: slice) -> "Draws":
+        return Draws(None if self.posterior is None else self.posterior[clips], None if self.flow is None else self.flow.of(clips))
+
+    def to(self, device: torch.device) -> "Draws":
+        return Draws(*(None if own is None else own.to(device) for own in self))
+
+
+def draw(system: System, phase: Phase, clips: int, like: Batch, generator: torch.Generator) -> Draws:
+    """For a batch of `clips` clips that are shaped as those of `like`."""
+    posterior = flow = None
+    if phase.learns_actions and system.config.bottleneck == "vae":
+        idm = system.config.idm
+        posterior = torch.randn(clips, like.video.shape[1] - 1, idm.tokens, idm.token_size, generator=generator)
+    if "flow" in phase.losses:
+        flow = system.world_model.draw((clips, *like.latents.shape[1:]), generator, drop=phase.uses_actions)
+    return Draws(posterior, flow)
+
 
 def select_trainable(system: System, phase: Phase) -> dict[str, nn.Parameter]:
     """Freeze all but the phase's parts, set the temporal mask, and name the parameters that learn.
@@ -71,24 +103,24 @@ def select_trainable(system: System, phase: Phase) -> dict[str, nn.Parameter]:
     return learning
 
 
-def infer_actions(system: System, phase: Phase, video: Tensor, generator: torch.Generator) -> LatentActions:
+def infer_actions(system: System, phase: Phase, video: Tensor, draws: Draws) -> LatentActions:
     """Latent actions, with gradients where they are learned.
 
     not in paper: because a frozen LAM is read as evaluation reads it, only one that learns samples its posterior.
     """
     if phase.learns_actions:
-        return system.latent_actions(video, generator)
+        return system.latent_actions(video, draws.posterior)
     with torch.no_grad():
         return system.latent_actions(video)
 
 
-def phase_losses(system: System, phase: Phase, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+def phase_losses(system: System, phase: Phase, batch: Batch, draws: Draws) -> dict[str, Tensor]:
     """Each of the phase's losses as a scalar, unweighted."""
-    actions = infer_actions(system, phase, batch.video, generator) if phase.uses_actions else None
+    actions = infer_actions(system, phase, batch.video, draws) if phase.uses_actions else None
     action_BAZ = None if actions is None else actions.z_BAMZ.flatten(2)
     losses = {} if actions is None else actions.losses()
     if "pixel" in phase.losses:
         losses["pixel"] = system.fdm.loss(system.lam_video(batch.video), action_BAZ)
     if "flow" in phase.losses:
-        losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, generator).mean()
+        losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, draws.flow).mean()
     return {name: losses[name] for name in phase.losses}

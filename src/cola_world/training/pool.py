@@ -6,6 +6,7 @@ import queue
 import shutil
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -15,8 +16,10 @@ from cola_world.plan import RunPlan
 from cola_world.progress import Bar
 from cola_world.training.run import Inputs, run_seed
 from cola_world.training.store import write_atomically
+from cola_world.training.worker import launch
 
 REPORT_EVERY_S = 0.5
+LOST = "a worker process was killed, perhaps for memory; run again, it goes on from what was saved"
 Job = tuple[str, int]  # run and seed
 messages: multiprocessing.Queue
 
@@ -29,6 +32,9 @@ def start_worker(channel: multiprocessing.Queue, threads: int) -> None:
 
 
 def work(plan: RunPlan, seed: int, inputs: Inputs) -> Path:
+    """Train in this process, or under the profile's launcher, which takes up the run where this one asks for it."""
+    if plan.launch != "python":
+        return launch(plan, seed, inputs)
     last = 0.0
 
     def progress(done: int, total: int) -> None:
@@ -45,9 +51,9 @@ def run_all(plans: list[RunPlan], inputs: Inputs) -> dict[Job, Path]:
     context = multiprocessing.get_context("spawn")
     channel = context.Queue()
     jobs = {(plan.run, seed): plan for plan in plans for seed in plan.seeds}
-    workers = max(1, min(plans[0].workers, len(jobs)))
-    # Jobs are independent, so cores go to them first; a single one has all of the workers' threads.
-    threads = max(1, plans[0].workers // workers)
+    workers = max(1, min(plans[0].workers, len(jobs))) if plans[0].launch == "python" else 1
+    # A core each: models that train on one gain nothing from a second, whose threads wait for each other at every layer.
+    threads = 1 if plans[0].workers > 1 else torch.get_num_threads()
     label = ", ".join(plan.run for plan in plans)
     with ProcessPoolExecutor(workers, context, start_worker, (channel, threads)) as pool, Bar(label) as bar:
         futures = {pool.submit(work, plan, seed, inputs): (run, seed) for (run, seed), plan in jobs.items()}
@@ -69,10 +75,10 @@ def follow(futures: dict[Future, Job], channel: multiprocessing.Queue, bar: Bar,
         if done_steps:
             bar.update(sum(done_steps.values()), length)
         for future in finished:
-            if future.exception():
+            if error := future.exception():
                 for other in pending:
                     other.cancel()
-                future.result()
+                raise ValueError(LOST) if isinstance(error, BrokenProcessPool) else error
 
 
 def collect(plan: RunPlan, folders: dict[int, Path], out: Path) -> None:

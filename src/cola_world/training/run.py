@@ -1,10 +1,13 @@
 """One run of the table for one seed: start from the parents, train, measure, keep snapshots, and survive being killed."""
 
 import math
+import os
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +18,12 @@ from cola_world.models.system import System
 from cola_world.plan import RunPlan
 from cola_world.training import checkpoint, store
 from cola_world.training.batches import CachedBatches
+from cola_world.training.devices import Devices
 from cola_world.training.loop import Trainer
 from cola_world.training.phases import phase_of
 
 SAVE_EVERY_S = 20.0
+AGREE_EVERY = 20  # steps, where there are several ranks
 
 
 class Inputs(NamedTuple):
@@ -44,8 +49,8 @@ Progress = Callable[[int, int], None]
 class SeedRun:
     """State of one run and seed between optimiser steps."""
 
-    def __init__(self, plan: RunPlan, seed: int, inputs: Inputs, folder: store.RunFolder):
-        self.plan, self.folder = plan, folder
+    def __init__(self, plan: RunPlan, seed: int, inputs: Inputs, folder: store.RunFolder, devices: Devices):
+        self.plan, self.folder, self.devices = plan, folder, devices
         self.phase = phase_of(plan.phase, plan.system.bottleneck)
         self.rows: list[tuple[int, str, float]] = []
         self.wall_s = 0.0
@@ -55,7 +60,7 @@ class SeedRun:
         parents = [checkpoint.load(parent.path(inputs.runs, seed))[0] for parent in plan.parents]
         for tensors in parents:
             checkpoint.load_parts(self.system, tensors)
-        self.trainer = Trainer(self.system, self.phase, plan.training, self.batches, seed)
+        self.trainer = Trainer(self.system, self.phase, plan.training, self.batches, seed, devices)
         for tensors in parents:
             self.trainer.load_optimizer(tensors)
         self.first = self.trainer.step = plan.optimiser(plan.start_step)
@@ -68,35 +73,62 @@ class SeedRun:
         return {self.plan.optimiser(self.plan.start_step + steps): steps for steps in paper_steps}
 
     def resume(self) -> None:
-        """Go on from the saved state, if there is one."""
-        if not self.folder.state.exists():
-            self.log(0)
-            return
-        tensors, progress = checkpoint.load(self.folder.state)
+        """Go on from the newest saved state that is whole, if there is one."""
+        for state in (self.folder.state, self.folder.before):
+            if not state.exists():
+                continue
+            try:
+                tensors, progress = checkpoint.load(state)
+            except ValueError as error:
+                print(f"{self.plan.run}: {error}; going on from what was saved before it", file=sys.stderr)
+                continue
+            return self.take(tensors, progress)
+        self.log(0)
+
+    def take(self, tensors: dict[str, torch.Tensor], progress: dict) -> None:
+        if progress["fingerprint"] != self.folder.path.name:
+            raise ValueError(
+                f"{self.folder.path}: its state is that of {progress['fingerprint']}, made with other settings, inputs or code; "
+                f"remove the folder, or put it back where it was"
+            )
         checkpoint.load_parts(self.system, tensors)
         self.trainer.load_optimizer(tensors)
         self.trainer.step, self.wall_s = progress["step"], progress["wall_s"]
         self.rows = [tuple(row) for row in progress["rows"]]
 
-    def save_state(self) -> None:
-        progress = {"step": self.trainer.step, "rows": self.rows, "wall_s": self.wall_s}
-        checkpoint.save(dict(self.trainer.tensors(optimizer=True)), self.folder.state, progress)
+    def save_state(self, losses: dict[str, torch.Tensor]) -> None:
+        """Keep the state before it as well; one that has lost its numbers is never saved."""
+        self.check_finite({name: loss.item() for name, loss in losses.items()}, f"optimiser step {self.trainer.step}")
+        tensors = dict(self.trainer.tensors(optimizer=True))
+        if self.devices.writes and self.folder.state.exists():
+            os.replace(self.folder.state, self.folder.before)
+        progress = {"step": self.trainer.step, "rows": self.rows, "wall_s": self.wall_s, "fingerprint": self.folder.path.name}
+        self.save(tensors, self.folder.state, progress)
 
     def save_snapshot(self, steps: int) -> None:
         # Only a warm-up is continued by another run, so only its snapshots carry optimiser moments.
         tensors = dict(self.trainer.tensors(optimizer=self.plan.phase == "warmup"))
         metadata = {"phase": self.plan.phase, "step": steps}
-        checkpoint.save(tensors, self.folder.snapshot(steps), metadata)
+        self.save(tensors, self.folder.snapshot(steps), metadata)
+
+    def save(self, tensors: dict[str, torch.Tensor], path: Path, metadata: dict) -> None:
+        """One rank writes, and the others wait for it."""
+        if self.devices.writes:
+            checkpoint.save(tensors, path, metadata)
+        self.devices.wait()
 
     def log(self, steps: int, losses: dict[str, torch.Tensor] | None = None) -> None:
         """Measure on the held-out clips; training losses of this step are added when there are any."""
-        values = measure(self.system, self.phase, self.heldout)
-        values |= {f"train/{name}": loss.item() for name, loss in (losses or {}).items()}
+        values = measure(self.system, self.phase, self.heldout, self.trainer.call, self.devices)
+        values |= {f"train/{name}": loss.item() for name, loss in self.devices.summed(losses or {}).items()}
         at = self.plan.start_step + steps
-        for metric, value in sorted(values.items()):
+        self.check_finite(values, f"step {at}")
+        self.rows += [(at, metric, value) for metric, value in sorted(values.items())]
+
+    def check_finite(self, values: dict[str, float], when: str) -> None:
+        for name, value in values.items():
             if not math.isfinite(value):
-                raise ValueError(f"{self.plan.run}: {metric} is {value} at step {at}; try a lower learning_rate")
-            self.rows.append((at, metric, value))
+                raise ValueError(f"{self.plan.run}: {name} is {value} at {when}; try a lower learning_rate")
 
     def train(self, progress: Progress) -> None:
         started, saved = time.monotonic() - self.wall_s, time.monotonic()
@@ -109,10 +141,15 @@ class SeedRun:
                 self.save_snapshot(self.snapshots[step])
             now = time.monotonic()
             self.wall_s = now - started
-            if now - saved > SAVE_EVERY_S:
-                self.save_state()
+            if self.may_save(step) and self.devices.agreed(now - saved > SAVE_EVERY_S):
+                self.save_state(losses)
                 saved = time.monotonic()
-            progress(step - self.first, self.last - self.first)
+            if self.devices.writes:
+                progress(step - self.first, self.last - self.first)
+
+    def may_save(self, step: int) -> bool:
+        """Ranks have clocks of their own and agree now and then, for agreeing takes them time."""
+        return self.devices.ranks == 1 or step % AGREE_EVERY == 0
 
     def cost(self) -> dict:
         steps = self.last - self.first
@@ -121,7 +158,8 @@ class SeedRun:
             "steps": steps,
             "samples": steps * self.plan.training.batch_size,
             "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            "device": "cpu",
+            "device": str(self.devices.device.type),
+            "devices": self.devices.ranks,
             "commit": commit(),
             "parameters": {
                 part: sum(p.numel() for p in module.parameters()) for part, module in self.system.parts().items()
@@ -131,16 +169,18 @@ class SeedRun:
 
 def run_seed(plan: RunPlan, seed: int, inputs: Inputs, progress: Progress) -> Path:
     """Train to the end, unless that was done before; returns the run's folder in the store."""
-    path = store.scratch() / "runs" / store.fingerprint(plan, seed, inputs.files(plan, seed))
-    folder = store.RunFolder(path)
-    with store.locked(path):
+    path = store.run_path(plan, seed, inputs.files(plan, seed))
+    folder, devices = store.RunFolder(path), Devices(plan.devices)
+    with store.locked(path) if devices.writes else nullcontext():
         if folder.done.exists():
             return path
-        run = SeedRun(plan, seed, inputs, folder)
+        run = SeedRun(plan, seed, inputs, folder, devices)
         run.resume()
         run.train(progress)
-        folder.write_metrics(run.rows)
-        folder.finish(run.cost())
+        if devices.writes:
+            folder.write_metrics(run.rows)
+            folder.finish(run.cost())
+        devices.wait()
     return path
 
 

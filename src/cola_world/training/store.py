@@ -20,12 +20,17 @@ from cola_world.training import checkpoint
 
 CODE = ("models", "training", "evaluation", "data/clips.py")
 # What a run is called, who else runs, and how many at a time do not change its result.
-IRRELEVANT = {"run", "seeds", "workers"}
+IRRELEVANT = {"run", "seeds", "workers", "launch"}
 
 
 def scratch() -> Path:
     """Folder of all runs: $COLA_SCRATCH, else `.cola` where the program was started."""
     return Path(os.environ.get("COLA_SCRATCH", ".cola")).absolute()
+
+
+def run_path(plan: RunPlan, seed: int, inputs: dict[str, Path]) -> Path:
+    """Folder of a run and seed, named by all that decides its result."""
+    return scratch() / "runs" / fingerprint(plan, seed, inputs)
 
 
 def code_hash() -> str:
@@ -66,7 +71,7 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        self.state, self.done = path / "state.safetensors", path / "done.json"
+        self.state, self.before, self.done = path / "state.safetensors", path / "before.safetensors", path / "done.json"
 
     def snapshot(self, step: int) -> Path:
         return self.path / "snapshots" / f"{step}.safetensors"
@@ -84,7 +89,8 @@ class RunFolder:
 
     def finish(self, cost: dict[str, Any]) -> None:
         write_atomically(self.done, json.dumps(cost, indent=1, sort_keys=True) + "\n")
-        self.state.unlink(missing_ok=True)
+        for state in (self.state, self.before):
+            state.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

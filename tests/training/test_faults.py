@@ -1,0 +1,152 @@
+"""What may go wrong while a run trains: one clear line each, and nothing that was saved is lost."""
+
+import os
+import signal
+
+import pytest
+import torch
+from caches import make, plan
+from safetensors import safe_open
+
+from cola_world.training import checkpoint, pool, run
+from cola_world.training.loop import Trainer
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setattr(run, "SAVE_EVERY_S", 0.0)
+    return make(tmp_path)
+
+
+def stop_at(step: int):
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise Stopped
+
+    return progress
+
+
+def go_on(done: int, total: int) -> None:
+    return
+
+
+def stopped(inputs, tmp_path, step: int):
+    """A run that was killed after `step`, and its folder."""
+    with pytest.raises(Stopped):
+        run.run_seed(plan("run", "e2e"), 1, inputs, stop_at(step))
+    [folder] = (tmp_path / "scratch" / "runs").iterdir()
+    return folder
+
+
+def result(folder) -> bytes:
+    return (folder / "snapshots" / "12.safetensors").read_bytes() + (folder / "metrics.csv").read_bytes()
+
+
+@pytest.fixture
+def undisturbed(inputs, tmp_path, monkeypatch) -> bytes:
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "undisturbed"))
+    whole = result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on))
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
+    return whole
+
+
+def cut(path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path) -> None:
+    """One bit of the last tensor."""
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_a_damaged_state_falls_back_to_the_one_before(inputs, undisturbed, tmp_path, capsys, damage):
+    folder = stopped(inputs, tmp_path, 7)
+    damage(folder / "state.safetensors")
+    assert result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
+    said = capsys.readouterr().err
+    assert "state.safetensors is damaged" in said and "going on from what was saved before it" in said
+
+
+def test_without_a_whole_state_a_run_begins_anew(inputs, undisturbed, tmp_path):
+    folder = stopped(inputs, tmp_path, 7)
+    for name in ("state", "before"):
+        cut(folder / f"{name}.safetensors")
+    assert result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
+
+
+def test_a_state_of_another_run_is_refused(inputs, tmp_path):
+    folder = stopped(inputs, tmp_path, 5)
+    tensors, progress = checkpoint.load(folder / "state.safetensors")
+    checkpoint.save(tensors, folder / "state.safetensors", progress | {"fingerprint": "of another"})
+    with pytest.raises(ValueError, match="its state is that of of another, made with other settings, inputs or code; remove the folder"):
+        run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
+
+
+def test_a_full_disk_leaves_the_last_state(inputs, undisturbed, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    folder = stopped(inputs, tmp_path, 4)
+    before = (folder / "state.safetensors").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(ValueError, match=r"cannot be written \(.*No space left on device.*\); make room and run again"):
+            run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
+    kept = [path for name in ("state", "before") if (path := folder / f"{name}.safetensors").exists()]
+    assert before in [path.read_bytes() for path in kept] and not list(folder.rglob("*.partial"))
+    assert result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
+
+
+def test_lost_numbers_end_the_run_and_are_never_saved(inputs, undisturbed, tmp_path, monkeypatch):
+    step = Trainer.train_step
+
+    def poisoned(trainer):
+        losses = step(trainer)
+        if trainer.step == 6:
+            with torch.no_grad():
+                next(iter(trainer.parameters.values())).fill_(float("nan"))
+        return losses
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", poisoned)
+        with pytest.raises(ValueError, match=r"^run: .* is nan at .*; try a lower learning_rate$"):
+            run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
+    [folder] = (tmp_path / "scratch" / "runs").iterdir()
+    kept = [path for name in ("state", "before") if (path := folder / f"{name}.safetensors").exists()]
+    assert any(all(tensor.isfinite().all() for tensor in checkpoint.load(path)[0].values()) for path in kept)
+
+
+def test_a_second_process_is_turned_away(inputs, tmp_path):
+    def second(done: int, total: int) -> None:
+        with pytest.raises(ValueError, match=rf"is in use by process {os.getpid()}; wait for it or stop it"):
+            run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run.run_seed(plan("run", "e2e"), 1, inputs, second)
+
+
+def killed(*arguments) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_lost_worker_is_one_line(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "work", killed)
+    with pytest.raises(ValueError, match="^a worker process was killed, perhaps for memory; run again"):
+        pool.run_all([plan("run", "e2e")], inputs)
+
+
+def test_a_checkpoint_carries_the_checksum_of_its_tensors(tmp_path):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save({"b": torch.ones(3), "a": torch.zeros(2, 2, dtype=torch.int64)}, path, {"step": 3})
+    with safe_open(path, framework="pt") as file:
+        assert len(file.metadata()["sha256"]) == 64
+    assert checkpoint.load(path)[1] == {"step": 3}
