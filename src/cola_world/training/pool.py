@@ -46,8 +46,8 @@ def run_all(plans: list[RunPlan], inputs: Inputs) -> dict[Job, Path]:
     channel = context.Queue()
     jobs = {(plan.run, seed): plan for plan in plans for seed in plan.seeds}
     workers = max(1, min(plans[0].workers, len(jobs)))
-    # Jobs are independent, so cores go to them first; a single one has all of the workers' threads.
-    threads = max(1, plans[0].workers // workers)
+    # A core each: models that train on one gain nothing from a second, whose threads wait for each other at every layer.
+    threads = 1 if plans[0].workers > 1 else torch.get_num_threads()
     label = ", ".join(plan.run for plan in plans)
     with ProcessPoolExecutor(workers, context, start_worker, (channel, threads)) as pool, Bar(label) as bar:
         futures = {pool.submit(work, plan, seed, inputs): (run, seed) for (run, seed), plan in jobs.items()}
