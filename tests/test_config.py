@@ -152,7 +152,7 @@ def test_a_new_fork_changes_the_warmup_too(workspace):
 def test_a_longer_warmup_than_the_table_says_extends_it(workspace):
     edit(workspace, "warmup_steps", 12000)
     warmup = resolved(workspace)["warmup"]
-    assert warmup["steps"] == 12000 and warmup["snapshots"] == [1000, 2000, 4000, 12000]
+    assert warmup["steps"] == 12000 and warmup["snapshots"] == [2000, 4000, 12000]
 
 
 def test_shared_parent_is_seed_zero_for_every_seed(workspace):

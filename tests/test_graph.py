@@ -97,7 +97,7 @@ def results(workspace) -> list[dict[str, str]]:
         (r"^warmup_steps: \d+", "warmup_steps: 8k", r"warmup_steps.*8k"),
         (r"^warmup_steps: \d+", "warmup_steps: 0", r"warmup_steps.*0.*1"),
         (r"^scale: \w+", "scale: cpuu", r"scale.*cpuu.*cpu"),
-        (r"^  - 1000$", "  - 900000", r"warmup_sweep.*900000.*8000"),
+        (r"^  - 2000$", "  - 900000", r"warmup_sweep.*900000.*8000"),
         (r"snapshots: \[8000\]", "snapshots: [31000]", r"snapshots.*31000.*30000"),
     ],
     ids=["unknown key", "wrong type", "zero", "unknown scale", "fork past the budget", "snapshot past the budget"],
