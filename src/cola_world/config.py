@@ -183,6 +183,7 @@ class TrainingProfile(Strict):
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     rise: PaperSteps = 2000
+    ema: float = Field(0.0, ge=0, lt=1)
 
 
 class Profile(Strict):

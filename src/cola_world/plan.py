@@ -169,7 +169,7 @@ def resolve_parent(parent: str, params: Params) -> Parent:
 def training_config(row: Run, profile: Profile) -> TrainingConfig:
     chosen = profile.pretraining if row.phase == "pretrain" else profile.training
     rise = max(1, round(chosen.rise * profile.steps_per_paper_step))
-    return TrainingConfig(batch_size=chosen.batch_size, learning_rate=chosen.learning_rate, rise=rise)
+    return TrainingConfig(**chosen.model_dump(exclude={"rise"}), rise=rise)
 
 
 def mixture(params: Params) -> Mixture:

@@ -1,7 +1,11 @@
 """What may go wrong while a run trains: one clear line each, and nothing that was saved is lost."""
 
 import os
+import random
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -150,3 +154,39 @@ def test_a_checkpoint_carries_the_checksum_of_its_tensors(tmp_path):
     with safe_open(path, framework="pt") as file:
         assert len(file.metadata()["sha256"]) == 64
     assert checkpoint.load(path)[1] == {"step": 3}
+
+
+# A worker that saves its state ten times a second, so that a kill may also come while it saves.
+WORKER = "from cola_world.training import run, worker; run.SAVE_EVERY_S = 0.1; worker.main()"
+KILLS = 20
+
+
+def worker(a_plan, inputs, file, scratch) -> subprocess.Popen:
+    file.write_text(a_plan.model_dump_json())
+    folders = [word for name, folder in inputs._asdict().items() for word in (f"--{name}", str(folder))]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "COLA_SCRATCH": str(scratch)}
+    command = [sys.executable, "-c", WORKER, str(file), "--seed", "1", *folders]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_at_twenty_moments_it_ends_with_the_same_bits(inputs, tmp_path, monkeypatch):
+    a_plan = plan("run", "e2e", steps=600, log_every=100)
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "undisturbed"))
+    torch.set_num_threads(1)
+    whole = run.run_seed(a_plan, 1, inputs, go_on)
+    moments, killed_at_work, scratch = random.Random(0), 0, tmp_path / "scratch"
+    for _ in range(KILLS):
+        process = worker(a_plan, inputs, tmp_path / "plan.json", scratch)
+        # From the first line of progress on, up to about a third of the run.
+        process.stderr.readline()
+        time.sleep(moments.uniform(0, 1.0))
+        killed_at_work += process.poll() is None
+        process.kill()
+        process.wait()
+    assert killed_at_work >= 3
+    ended = worker(a_plan, inputs, tmp_path / "plan.json", scratch)
+    assert ended.wait() == 0, ended.stderr.read()
+    [folder] = (scratch / "runs").iterdir()
+    for name in ("snapshots/600.safetensors", "metrics.csv"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert not list(folder.glob("*state*")) and not list(folder.glob("*before*"))

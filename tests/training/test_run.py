@@ -128,3 +128,19 @@ def test_missing_parent_is_one_clear_error(inputs):
 def test_nan_ends_the_run_with_one_clear_line(inputs):
     with pytest.raises(ValueError, match=r"run: .* is nan at step .*; try a lower learning_rate"):
         run.run_seed(plan("run", "lam", training={"learning_rate": 1e30}), 1, inputs, lambda done, total: None)
+
+
+def test_the_average_of_the_weights_follows_them_and_is_resumed(inputs, monkeypatch, tmp_path):
+    training = {"batch_size": 2, "learning_rate": 1e-3, "rise": 3, "ema": 0.5}
+    a_plan = plan("run", "e2e", training=training)
+    whole = run.run_seed(a_plan, 1, inputs, lambda done, total: None)
+    tensors, _ = checkpoint.load(whole / "snapshots" / "12.safetensors")
+    weights = {name for name in tensors if not name.startswith("ema/")}
+    assert {name for name in tensors if name.startswith("ema/")} == {f"ema/{name}" for name in weights}
+    name = "stdit3.final_layer.linear.weight"
+    assert 0 < (tensors[name] - tensors[f"ema/{name}"]).abs().max() < 12 * 1e-3
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "other"))
+    monkeypatch.setattr(run, "SAVE_EVERY_S", 0.0)
+    with pytest.raises(Stopped):
+        run.run_seed(a_plan, 1, inputs, stop_after(5))
+    assert content(run.run_seed(a_plan, 1, inputs, lambda done, total: None)) == content(whole)

@@ -6,7 +6,9 @@ Shape letters: B clips, T frames, Y X pixels, C channels, V views.
 """
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +25,12 @@ class BatchConfig(BaseModel):
     num_frames: int = Field(8, ge=2)
     weights: dict[str, float]
     heldout_clips: int = Field(256, ge=1)
+
+
+class BatchSource(Protocol):
+    """Batches as a pure function of the step, so that a resumed run sees what an undisturbed one would."""
+
+    def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch: ...
 
 
 class Views:
@@ -85,3 +93,26 @@ class CachedBatches:
         """The fixed held-out clips, uncropped; the same for every seed."""
         indices = self.make_sampler("val").fixed(self.config.heldout_clips)
         return self.gather(indices, np.zeros(len(indices), dtype=np.int64))
+
+
+class Prefetched:
+    """A source that reads what comes next in a thread, into pinned memory, while a GPU computes what it has given."""
+
+    def __init__(self, source: BatchSource, parts: list[slice]):
+        self.source, self.parts = source, parts
+        self.reader = ThreadPoolExecutor(1)
+        self.coming: dict[tuple[int, int], Future[Batch]] = {}
+
+    def at(self, step: int, size: int, crop: bool, clips: slice) -> Batch:
+        """As the source's own; `clips` is one of the parts, which are asked for in turn."""
+        ready = self.coming.pop((step, clips.start), None)
+        index = self.parts.index(clips) + 1
+        after = (step, self.parts[index]) if index < len(self.parts) else (step + 1, self.parts[0])
+        key = (after[0], after[1].start)
+        if key not in self.coming:
+            self.coming = {key: self.reader.submit(self.read, after[0], size, crop, after[1])}
+        return ready.result() if ready else self.read(step, size, crop, clips)
+
+    def read(self, step: int, size: int, crop: bool, clips: slice) -> Batch:
+        batch = self.source.at(step, size, crop, clips)
+        return Batch(*(values.pin_memory() for values in batch)) if torch.cuda.is_available() else batch

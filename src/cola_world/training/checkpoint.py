@@ -61,7 +61,7 @@ def load_parts(system: System, tensors: dict[str, Tensor]) -> None:
     """Copy `part.name` tensors into the system; names that it does not have are an error."""
     targets = {f"{part}.{name}": p for part, module in system.parts().items() for name, p in module.named_parameters()}
     for name, tensor in tensors.items():
-        if name.startswith("optimizer/"):
+        if name.startswith(("optimizer/", "ema/")):
             continue
         if name not in targets or targets[name].shape != tensor.shape:
             raise ValueError(f"checkpoint: {name} {tuple(tensor.shape)} does not fit this system; was it made at another scale?")

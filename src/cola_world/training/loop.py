@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cola_world.models.system import System
+from cola_world.training.batches import BatchSource, Prefetched
 from cola_world.training.devices import Devices, laid_as, whole
-from cola_world.training.phases import Batch, Phase, draw, phase_losses, select_trainable
+from cola_world.training.phases import Phase, draw, phase_losses, select_trainable
 
 
 class TrainingConfig(BaseModel):
@@ -26,15 +27,11 @@ class TrainingConfig(BaseModel):
     # not in paper: because OpenSora v1.2 trains with clip 1.0 and without weight decay.
     clip_norm: float = Field(1.0, gt=0)
     weight_decay: float = Field(0.0, ge=0)
+    # not in paper: because OpenSora v1.2 keeps an average of its weights and this paper names none, it is an option.
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of a running average of the weights; 0 keeps none")
 
     def weight(self, loss: str) -> float:
         return {"vq": self.vq_weight, "commitment": self.commitment_weight, "kl": self.kl_weight}.get(loss, 1.0)
-
-
-class BatchSource(Protocol):
-    """Batches as a pure function of the step, so that a resumed run sees what an undisturbed one would."""
-
-    def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch: ...
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -54,6 +51,8 @@ class Trainer:
         self.step = 0
         self.learned = dict.fromkeys(phase.trains, 0)  # optimiser steps that a part has behind it, its ancestors' included
         self.parts = self.devices.shares(config.batch_size)
+        if self.devices.device.type == "cuda":
+            self.source = Prefetched(source, self.parts)
         self.parameters = select_trainable(system, phase)
         # not in paper: because parts that a fork unfreezes have no moments yet, their learning rate rises from zero as
         # every part's does when it starts to learn, while the others go on; one group a part keeps them apart.
@@ -61,6 +60,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
         self.call, self.optimizer = self.devices.prepare(system, optimizer)
         self.parameters = select_trainable(system, phase)  # sharding puts others in their place
+        self.averages = {name: p.detach().clone() for name, p in self.parameters.items()} if config.ema else {}
 
     def by_part(self) -> dict[str, list[torch.nn.Parameter]]:
         parts: dict[str, list[torch.nn.Parameter]] = {}
@@ -77,6 +77,9 @@ class Trainer:
             self.learned[group["name"]] += 1
             group["lr"] = self.config.learning_rate * min(1.0, self.learned[group["name"]] / self.config.rise)
         self.optimizer.step()
+        if self.averages:
+            average = get_ema_multi_avg_fn(self.config.ema)
+            average(list(self.averages.values()), [p.detach() for p in self.parameters.values()], None)
         self.step += 1
         return losses
 
@@ -96,19 +99,23 @@ class Trainer:
         return losses
 
     def tensors(self, optimizer: bool) -> Iterator[tuple[str, Tensor]]:
-        """Weights that this phase trains as `part.name`, and optimiser moments as `optimizer/<moment>/<name>`.
+        """Weights that this phase trains as `part.name`, their averages as `ema/…`, optimiser moments as `optimizer/<moment>/…`.
 
         Every rank must run through all of them, as shards are put together.
         """
         for name, parameter in self.parameters.items():
             yield name, whole(parameter)
+            if name in self.averages:
+                yield f"ema/{name}", whole(self.averages[name])
             if optimizer:
                 for moment, value in self.optimizer.state.get(parameter, {}).items():
                     yield f"optimizer/{moment}/{name}", whole(value)
 
     def load_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        """Take the moments of those parameters that learn here too."""
+        """Take the moments and averages of those parameters that learn here too."""
         for name, parameter in self.parameters.items():
+            if name in self.averages and f"ema/{name}" in tensors:
+                self.averages[name].copy_(laid_as(tensors[f"ema/{name}"], parameter))
             moments = {m: tensors.get(f"optimizer/{m}/{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
             if all(value is not None for value in moments.values()):
                 step = moments.pop("step")
