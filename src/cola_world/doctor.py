@@ -46,11 +46,13 @@ class Report(NamedTuple):
 @contextmanager
 def no_collection() -> Iterator[None]:
     """Counting makes many objects and little garbage; looking for it would take a third of the time."""
+    collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if collects:
+            gc.enable()
 
 
 @no_collection()

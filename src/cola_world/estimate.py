@@ -104,7 +104,7 @@ class Load(NamedTuple):
 
 def load_of(plan: RunPlan, taken_from: str, machine: Machine, shapes: Shapes) -> Load:
     clips = math.ceil(plan.training.batch_size / machine.devices)
-    cost = step_cost(plan.system, plan.phase, shapes, clips)
+    cost = Cost(0, 0) if taken_from else step_cost(plan.system, plan.phase, shapes, clips)
     return Load(plan, taken_from, machine.devices, clips, cost, *trained_parameters(plan.system, plan.phase))
 
 
@@ -123,7 +123,7 @@ def measured_utilisation(loads: Iterable[Load], machine: Machine, runs: Path) ->
 
 def finished(load: Load, machine: Machine, path: Path) -> list[dict]:
     """Costs of the run's seeds, as far as they are of this scale and it is known how many seeds shared the machine."""
-    known = path.is_file() and len(load.plan.seeds) >= load.at_once
+    known = path.is_file() and len(load.plan.seeds) >= load.at_once and not load.taken_from
     costs = json.loads(path.read_text())["seeds"].values() if known else []
     return [
         cost for cost in costs
