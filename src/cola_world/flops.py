@@ -47,14 +47,18 @@ class Cost(NamedTuple):
 def step_cost(config: SystemConfig, phase: str, shapes: Shapes, clips: int) -> Cost:
     """Forward and backward of `clips` clips, exactly as `counted_step` has it, but without counting every block.
 
-    Blocks of a part are alike, so each adds as much as the next.
+    Blocks of a part are alike, so each adds as much as the next, whatever the bottleneck.
     """
-    base, longer = shallow(config, 0), shallow(config, 1)
-    first = counted_step(base, phase, shapes, clips)
-    if base == longer:
-        return first
-    second = counted_step(longer, phase, shapes, clips)
-    return Cost(*(a + REPEATS * (b - a) for a, b in zip(first, second, strict=True)))
+    base = counted_step(shallow(config, 0), phase, shapes, clips)
+    share = share_cost(config.model_copy(update={"bottleneck": "vq", "action_gain": 1.0}), phase, shapes, clips)
+    return Cost(*(one + REPEATS * more for one, more in zip(base, share, strict=True)))
+
+
+@cache
+def share_cost(config: SystemConfig, phase: str, shapes: Shapes, clips: int) -> Cost:
+    """What one of the REPEATS equal shares of blocks adds."""
+    less, more = (counted_step(shallow(config, times), phase, shapes, clips) for times in (0, 1))
+    return Cost(more.flops - less.flops, more.kept - less.kept)
 
 
 def shallow(config: SystemConfig, times: int) -> SystemConfig:
@@ -67,16 +71,17 @@ def shallow(config: SystemConfig, times: int) -> SystemConfig:
     return config.model_copy(update=changes)
 
 
+@cache
 def counted_step(config: SystemConfig, phase: str, shapes: Shapes, clips: int) -> Cost:
     """`step_cost`, counted block by block."""
-    with META:
-        system = System(config, seed=0)
-        batch = Batch(torch.empty(clips, *shapes.video), torch.empty(clips, *shapes.latents))
+    system = meta_system(config)
+    batch = Batch(*(torch.empty(clips, *shape, device=META) for shape in shapes))
     row = phase_of(phase, config.bottleneck)
     select_trainable(system, row)
     kept = Kept(system)
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(kept.add, lambda tensor: tensor):
         sum(phase_losses(system, row, batch, torch.Generator()).values()).backward()
+    system.zero_grad()
     return Cost(counter.get_total_flops(), kept.bytes())
 
 
@@ -98,10 +103,15 @@ class Kept:
 
 
 @cache
+def meta_system(config: SystemConfig) -> System:
+    with META:
+        return System(config, seed=0)
+
+
+@cache
 def trained_parameters(config: SystemConfig, phase: str) -> tuple[int, int]:
     """Parameters that learn in the phase, and all of the system's."""
-    with META:
-        system = System(config, seed=0)
+    system = meta_system(config)
     learning = select_trainable(system, phase_of(phase, config.bottleneck))
     return sum(p.numel() for p in learning.values()), sum(p.numel() for p in system.parameters())
 
