@@ -1,4 +1,4 @@
-"""The command `cola`: latent actions of a video, imagined video, a finished run as folders, the size of a scale.
+"""The command `cola`: latent actions of a video, imagined video, a finished run as folders, the size and cost of a scale.
 
 An error of the user is one line on stderr and exit code 2.
 """
@@ -23,11 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: the program's own) -> exit code."""
     chosen = parser().parse_args(arguments)
     try:
-        chosen.run(chosen)
+        return chosen.run(chosen) or 0
     except (ValueError, OSError) as error:
         print(f"cola {chosen.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    return 0
 
 
 def parser() -> Parser:
@@ -37,6 +36,7 @@ def parser() -> Parser:
     add_imagine(commands.add_parser("imagine", help="the video that a frame and latent actions lead to"))
     add_export(commands.add_parser("export", help="a finished run as folders that load in one line"))
     add_params(commands.add_parser("params", help="the parts of a scale's system and their parameters"))
+    add_doctor(commands.add_parser("doctor", help="what a scale costs, what it needs, and what is missing"))
     return cola
 
 
@@ -44,6 +44,16 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
+
+
+def positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
 
 
 def add_device(command: argparse.ArgumentParser) -> None:
@@ -128,6 +138,27 @@ def print_params(chosen: argparse.Namespace) -> None:
     from cola_world.parameters import count_parts, read_profile, table
 
     Console().print(table(chosen.scale, count_parts(read_profile(chosen.scale, chosen.root))))
+
+
+def add_doctor(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scale", help="name of a profile (default: that of params.yaml)")
+    command.add_argument("--devices", type=at_least_one, help="equal devices (default: 8 at paper, else 1)")
+    command.add_argument("--memory-gb", type=positive, help="of one device (default: 80 at paper, 24 at gpu, else this machine's)")
+    command.add_argument("--peak-tflops", type=positive, help="of one device (default: 989, an H100 in bf16; on a CPU as measured)")
+    command.add_argument("--mfu", type=positive, default=40, help="share of the peak that is used, in percent (default: 40)")
+    command.add_argument("--root", type=Path, default=Path("."), help="the workspace (default: here)")
+    command.set_defaults(run=print_doctor)
+
+
+def print_doctor(chosen: argparse.Namespace) -> int:
+    """-> 1 when something is missing or will not fit."""
+    from rich.console import Console
+
+    from cola_world.doctor import examine
+    from cola_world.doctor_tables import show
+
+    report = examine(chosen.root, chosen.scale, chosen.devices, chosen.memory_gb, chosen.peak_tflops, chosen.mfu)
+    return show(report, Console())
 
 
 def existing(path: Path) -> Path:

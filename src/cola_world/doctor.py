@@ -1,0 +1,127 @@
+"""`cola doctor`: what a scale's runs cost on a machine, what they need of it, and what is missing, before they start."""
+
+import gc
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from cola_world import parameters
+from cola_world.config import Params, Profile, parse
+from cola_world.estimate import Disk, Load, Machine, disk, load_of, machine_for, measured_utilisation, once
+from cola_world.flops import Shapes, meta_vae
+from cola_world.plan import RunPlan, resolve
+from cola_world.supplies import Supply, find_corpora, find_weights
+from cola_world.weights import read_table
+
+KEPT = ("data/clips", "data/latents", "runs")  # what is there already is kept or replaced
+
+
+class Report(NamedTuple):
+    """All that the doctor says; `measured` is None where no run of the scale has finished."""
+
+    scale: str
+    profile: Profile
+    machine: Machine
+    loads: list[Load]
+    once: dict[str, int]
+    utilisation: float
+    measured: float | None
+    disk: dict[str, Disk]
+    free: int
+    supplies: list[Supply]
+    peak_measured: bool
+
+    def rates(self) -> tuple[float, float]:
+        """Assumed and measured utilisation; the second is NaN where no run tells it."""
+        return self.utilisation, self.measured or math.nan
+
+    def faults(self) -> list[str]:
+        """One line for each thing that will not fit or is missing."""
+        return memory_faults(self) + disk_faults(self) + [supply.fault for supply in self.supplies if supply.fault]
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Counting makes many objects and little garbage; looking for it would take a third of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@no_collection()
+def examine(
+    root: Path, scale: str | None = None, devices: int | None = None, memory_gb: float | None = None,
+    peak_tflops: float | None = None, mfu: float = 40,
+) -> Report:  # fmt: skip
+    """Read the workspace and reckon; ValueError in one line for dials that are wrong."""
+    params = read_params(root, scale)
+    profile = parameters.read_profile(params.scale, root)
+    files = resolve(params, profile, read_table(root / "data" / "weights.yaml"))
+    rows = files["weights"]
+    supplies, corpora = find_corpora(params, profile, root)
+    machine = machine_for(params.scale, devices, memory_gb, peak_tflops)
+    vae = meta_vae(profile.vae.kind, profile.vae.model)
+    clips = profile.clips
+    shapes = Shapes((clips.num_frames, 3, clips.crop, clips.crop), vae.latent_shape(clips.num_frames, clips.crop, clips.crop))
+    taken = {row["replaces"]: name for name, row in rows.items()}
+    loads = [load_of(plan, taken.get(plan.run, ""), machine, shapes) for plan in run_plans(files)]
+    work = once(profile, vae, profile.vae.kind == "small" and "vae" not in taken, corpora)
+    return Report(
+        params.scale, profile, machine, loads, work, mfu / 100, measured_utilisation(loads, machine, root / "runs"),
+        disk(profile, loads, vae, corpora), free_bytes(root), find_weights(profile, rows, root) + supplies,
+        machine.cpu and peak_tflops is None,
+    )  # fmt: skip
+
+
+def read_params(root: Path, scale: str | None) -> Params:
+    if not (root / "params.yaml").is_file():
+        raise ValueError(f"{root / 'params.yaml'}: no dials here; run this in the workspace, or name it with --root")
+    params = parse(Params, root / "params.yaml")
+    return params.model_copy(update={"scale": scale or params.scale})
+
+
+def run_plans(files: dict[str, dict]) -> list[RunPlan]:
+    """The plans of training runs among all that `resolve` makes."""
+    return [RunPlan(**{key: value for key, value in plan.items() if key != "weights"}) for plan in files.values() if "phase" in plan]
+
+
+def free_bytes(root: Path) -> int:
+    here = [path for folder in KEPT for path in (root / folder).rglob("*") if path.is_file()]
+    return shutil.disk_usage(root).free + sum(path.stat().st_size for path in here)
+
+
+def memory_faults(report: Report) -> list[str]:
+    """One line for each kind of step that takes more than a device has."""
+    available = report.machine.memory
+    big = [load for load in report.loads if not load.taken_from and load.memory() > available]
+    return list(dict.fromkeys(memory_fault(load, available) for load in big))
+
+
+def memory_fault(load: Load, available: float) -> str:
+    fits = load.clips_that_fit(available)
+    way = f"{fits} fit, which takes {math.ceil(load.plan.training.batch_size / fits)} devices" if fits else "not even one fits"
+    need = f"about {gigabytes(load.memory())} GB of a device's {gigabytes(available)}"
+    return f"memory: {label(load)} needs {need} for {load.clips} clips at a time; {way}"
+
+
+def disk_faults(report: Report) -> list[str]:
+    need = sum(item.total for item in report.disk.values())
+    if need <= report.free:
+        return []
+    return [f"disk: about {gigabytes(need)} GB are needed, {gigabytes(report.free)} are free; fewer snapshots, views or frames take less"]
+
+
+def label(load: Load) -> str:
+    """Phase, and the bottleneck where it is another than the paper's."""
+    return load.plan.phase if load.plan.system.bottleneck == "vq" else f"{load.plan.phase} ({load.plan.system.bottleneck})"
+
+
+def gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f}" if count >= 1e8 else f"{count / 1e9:.4f}"

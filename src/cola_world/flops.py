@@ -1,0 +1,144 @@
+"""FLOPs of an optimiser step and the tensors that it keeps for its backward pass, counted on the meta device.
+
+The losses that training sums run forward and backward on tensors without storage, so that a part costs what it does there: a
+frozen one has activation gradients and no weight gradients. What counts is matrix products and convolutions, 2 m n k each, as
+utilisation is usually told; attention counts whole squares, masked or not, and nothing is computed twice.
+Shape letters: B clips, T frames, L latent frames, C channels, Y X pixels, y x latent pixels.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from cola_world.models.system import System, SystemConfig
+from cola_world.models.vae import SDXL, VAE, FrameVAE, VAEConfig, VAEKind, build_autoencoder
+from cola_world.training.phases import Batch, phase_losses, phase_of, select_trainable
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+META = torch.device("meta")
+DEEP_PARTS = ("idm", "fdm", "action_adaln", "stdit3")
+# Two shallow systems and this many times their difference make a deep one; 9 is the fastest for the paper's depths.
+REPEATS = 9
+
+
+class Shapes(NamedTuple):
+    """One clip, and its latents: (T, 3, Y, X) and (L, C, y, x)."""
+
+    video: tuple[int, ...]
+    latents: tuple[int, ...]
+
+
+class Cost(NamedTuple):
+    """Of one step; `kept` in bytes, without the parameters themselves."""
+
+    flops: int
+    kept: int
+
+
+@cache
+def step_cost(config: SystemConfig, phase: str, shapes: Shapes, clips: int) -> Cost:
+    """Forward and backward of `clips` clips, exactly as `counted_step` has it, but without counting every block.
+
+    Blocks of a part are alike, so each adds as much as the next, whatever the bottleneck.
+    """
+    base = counted_step(shallow(config, 0), phase, shapes, clips)
+    share = share_cost(config.model_copy(update={"bottleneck": "vq", "action_gain": 1.0}), phase, shapes, clips)
+    return Cost(*(one + REPEATS * more for one, more in zip(base, share, strict=True)))
+
+
+@cache
+def share_cost(config: SystemConfig, phase: str, shapes: Shapes, clips: int) -> Cost:
+    """What one of the REPEATS equal shares of blocks adds."""
+    less, more = (counted_step(shallow(config, times), phase, shapes, clips) for times in (0, 1))
+    return Cost(more.flops - less.flops, more.kept - less.kept)
+
+
+def shallow(config: SystemConfig, times: int) -> SystemConfig:
+    """Each part with the blocks left over from REPEATS equal shares, and `times` of those shares."""
+    changes = {}
+    for name in DEEP_PARTS:
+        part = getattr(config, name)
+        share, rest = divmod(part.depth - 1, REPEATS)
+        changes[name] = part.model_copy(update={"depth": 1 + rest + times * share})
+    return config.model_copy(update=changes)
+
+
+@cache
+def counted_step(config: SystemConfig, phase: str, shapes: Shapes, clips: int) -> Cost:
+    """`step_cost`, counted block by block."""
+    system = meta_system(config)
+    batch = Batch(*(torch.empty(clips, *shape, device=META) for shape in shapes))
+    row = phase_of(phase, config.bottleneck)
+    select_trainable(system, row)
+    kept = Kept(system)
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(kept.add, lambda tensor: tensor):
+        sum(phase_losses(system, row, batch, torch.Generator()).values()).backward()
+    system.zero_grad()
+    return Cost(counter.get_total_flops(), kept.bytes())
+
+
+class Kept:
+    """Collects the memory that a backward pass waits for, each storage once."""
+
+    def __init__(self, module: nn.Module):
+        self.own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
+        self.storages: dict[int, torch.UntypedStorage] = {}
+
+    def add(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.own:
+            self.storages[storage._cdata] = storage
+        return tensor
+
+    def bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self.storages.values())
+
+
+@cache
+def meta_system(config: SystemConfig) -> System:
+    with META:
+        return System(config, seed=0)
+
+
+@cache
+def trained_parameters(config: SystemConfig, phase: str) -> tuple[int, int]:
+    """Parameters that learn in the phase, and all of the system's."""
+    system = meta_system(config)
+    learning = select_trainable(system, phase_of(phase, config.bottleneck))
+    return sum(p.numel() for p in learning.values()), sum(p.numel() for p in system.parameters())
+
+
+def meta_vae(kind: VAEKind, config: VAEConfig | None) -> VAE:
+    """The VAE of a profile, with shapes only."""
+    with META:
+        if kind == "opensora":
+            from cola_world.models.opensora_vae import PUBLISHED, OpenSoraVAE
+
+            return OpenSoraVAE(PUBLISHED)
+        autoencoder = build_autoencoder(config or SDXL)
+    channels = autoencoder.config.latent_channels
+    return FrameVAE(autoencoder, [0.0] * channels, [1.0] * channels).to(META)
+
+
+def encoding_flops(vae: VAE, frames: int, side: int) -> int:
+    """Of one clip of `frames` frames of side x side pixels."""
+    with FlopCounterMode(display=False) as counter:
+        vae.encode(torch.empty(1, frames, 3, side, side, device=META))
+    return counter.get_total_flops()
+
+
+def vae_step_flops(autoencoder: AutoencoderKL, frames: int, side: int) -> int:
+    """Of a step that trains the VAE on so many frames."""
+    pixels = torch.empty(frames, 3, side, side, device=META)
+    autoencoder.requires_grad_(True)
+    with FlopCounterMode(display=False) as counter:
+        autoencoder.decode(autoencoder.encode(pixels).latent_dist.mode()).sample.mean().backward()
+    return counter.get_total_flops()

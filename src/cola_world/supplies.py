@@ -1,0 +1,79 @@
+"""What a scale starts from and a person or the hub has to bring: weight files and corpora, found or missing."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from cola_world.config import Corpus, Params, Profile
+from cola_world.data.lerobot import open_dataset
+from cola_world.data.simulators import ENVIRONMENTS
+from cola_world.estimate import Corpora
+from cola_world.plan import mixture
+from cola_world.weights import PublicFile, WeightsError, verify
+
+
+class Supply(NamedTuple):
+    """`fault`: one line when it is missing or wrong."""
+
+    name: str
+    state: str
+    fault: str = ""
+
+
+def missing(name: str, why: str) -> Supply:
+    return Supply(name, "missing", f"{name}: {why}")
+
+
+def find_weights(profile: Profile, rows: dict[str, dict], root: Path) -> list[Supply]:
+    """The files that the profile names, checked by size and form; their sha256 is checked when they are used."""
+    supplies = [find_file(name, PublicFile.model_validate(row), root) for name, row in rows.items()]
+    if profile.vae.path:
+        here = (root / profile.vae.path).exists()
+        name = "vae.path"
+        supplies.append(Supply(name, profile.vae.path) if here else missing(name, f"{profile.vae.path} does not exist"))
+    return supplies
+
+
+def find_file(name: str, file: PublicFile, root: Path) -> Supply:
+    label = f"weights.{name}"
+    path = root / file.path if file.path else downloaded(file)
+    if path is None:
+        size = f" ({file.size / 1e9:.2f} GB)" if file.size else ""
+        return missing(label, f"{file.repository}/{file.file}{size} is not here; `dvc repro stages/weights/dvc.yaml` fetches it")
+    unhashed = file if file.format == "torchscript" else file.model_copy(update={"sha256": None})
+    try:
+        verify(name, unhashed, path)
+    except WeightsError as error:
+        return Supply(label, "wrong", str(error))
+    return Supply(label, str(path))
+
+
+def downloaded(file: PublicFile) -> Path | None:
+    """The file in the hub's own cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(file.repository, file.file, revision=file.revision)
+    return Path(path) if isinstance(path, str) else None
+
+
+def find_corpora(params: Params, profile: Profile, root: Path) -> tuple[list[Supply], Corpora]:
+    """Each corpus of params.yaml, and the episodes of all that are here or can be rendered."""
+    supplies, episodes = [], []
+    for name, corpus in params.corpora.items():
+        supply, lengths = find_corpus(name, corpus, profile, root)
+        supplies.append(supply)
+        episodes += [(frames, corpus.stride) for frames in lengths]
+    without = [Supply(f"mixture.{group}", "no corpus; the others share its weight") for group in mixture(params).missing]
+    return supplies + without, Corpora(episodes)
+
+
+def find_corpus(name: str, corpus: Corpus, profile: Profile, root: Path) -> tuple[Supply, list[int]]:
+    """The corpus and the lengths of its episodes."""
+    label, folder = f"corpora.{name}", root / "data" / "raw" / name
+    if corpus.environment in ENVIRONMENTS:
+        lengths = [profile.simulate.frames] * profile.simulate.episodes
+        return Supply(label, f"rendered by `simulate`: {sum(lengths):,} frames"), lengths
+    try:
+        lengths = [ref.frames for ref in open_dataset(folder).episodes]
+    except (ValueError, OSError) as error:
+        return missing(label, f"{corpus.environment!r} is no simulator, and {error}"), []
+    return Supply(label, f"{folder}: {sum(lengths):,} frames"), lengths
