@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_one_line_and_status_one(workspace, capsys, monkeyp
     need = max(load.memory() for load in examine(workspace).loads)
     assert not doctor.memory_faults(examine(workspace, memory_gb=(need + 1) / 1e9))
     [fault] = doctor.memory_faults(examine(workspace, memory_gb=(need - 1) / 1e9))
-    assert fault.startswith("memory: e2e (vae) needs about") and "4 clips at a time; 3 fit, which takes 2 devices" in fault
+    assert fault.startswith("memory: e2e (vae) needs about") and "4 clips at a time; devices: {clips_at_a_time: 3} fits" in fault
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     status, out = run_doctor(workspace, capsys, "--memory-gb", "0.000001")
     lines = [line for line in out.splitlines() if line.startswith(("memory: ", "disk: "))]

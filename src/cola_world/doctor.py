@@ -106,9 +106,9 @@ def memory_faults(report: Report) -> list[str]:
 
 def memory_fault(load: Load, available: float) -> str:
     fits = load.clips_that_fit(available)
-    way = f"{fits} fit, which takes {math.ceil(load.plan.training.batch_size / fits)} devices" if fits else "not even one fits"
+    way = f"devices: {{clips_at_a_time: {fits}}} fits" if fits else "not even one fits"
     need = f"about {gigabytes(load.memory())} GB of a device's {gigabytes(available)}"
-    return f"memory: {label(load)} needs {need} for {load.clips} clips at a time; {way}"
+    return f"memory: {label(load)} needs {need} for {load.at_a_time} clips at a time; {way}"
 
 
 def disk_faults(report: Report) -> list[str]:

@@ -26,12 +26,12 @@ def step_table(report: Report) -> Table:
         "FLOPs are counted, forward and backward, of all devices. GB are an estimate for each device: fp32 weights of all parts and, "
         "of those that learn, gradients and two moments; activations are the tensors saved for the backward pass, counted in fp32 "
         "with whole attention matrices, which bf16 and fused attention keep less of. Seeds that run side by side are added up.",
-        "phase", "clips a device", "TFLOP", "weights", "gradients", "Adam", "activations", "GB a device",
+        "phase", "clips a device", "at a time", "TFLOP", "weights", "gradients", "Adam", "activations", "GB a device",
     )  # fmt: skip
     for load in {(label(load), load.cost, load.clips): load for load in report.loads if not load.taken_from}.values():
         fixed = [gigabytes(load.at_once * part) for part in load.fixed().values()]
         kept = gigabytes(load.at_once * load.cost.kept)
-        table.add_row(label(load), str(load.clips), f"{load.step_flops / 1e12:,.4g}", *fixed, kept, gigabytes(load.memory()))
+        table.add_row(label(load), str(load.clips), str(load.at_a_time), f"{load.step_flops / 1e12:,.4g}", *fixed, kept, gigabytes(load.memory()))
     return table
 
 

@@ -60,12 +60,13 @@ def measured_peak(size: int = 1024, repeats: int = 10) -> float:
 
 
 class Load(NamedTuple):
-    """A run of the table on a machine; `cost` is one device's share of a step, of `clips` clips."""
+    """A run of the table on a machine; `cost` is one device's share of a step, of `clips` clips, of which some are taken at a time."""
 
     plan: RunPlan
     taken_from: str  # the row of weights in the run's place, if any
     devices: int
     clips: int
+    at_a_time: int
     cost: Cost
     trained: int
     parameters: int
@@ -97,15 +98,17 @@ class Load(NamedTuple):
         return self.at_once * (sum(self.fixed().values()) + self.cost.kept)
 
     def clips_that_fit(self, memory: float) -> int:
-        """Clips a device and seed for which `memory` is enough."""
+        """Clips at a time, on a device and of a seed, for which `memory` is enough."""
         left = memory / self.at_once - sum(self.fixed().values())
-        return max(0, int(left // (self.cost.kept / self.clips)))
+        return max(0, int(left // (self.cost.kept / self.at_a_time)))
 
 
 def load_of(plan: RunPlan, taken_from: str, machine: Machine, shapes: Shapes) -> Load:
     clips = math.ceil(plan.training.batch_size / machine.devices)
-    cost = Cost(0, 0) if taken_from else step_cost(plan.system, plan.phase, shapes, clips)
-    return Load(plan, taken_from, machine.devices, clips, cost, *trained_parameters(plan.system, plan.phase))
+    at_a_time = min(clips, plan.devices.clips_at_a_time or clips)
+    part = Cost(0, 0) if taken_from else step_cost(plan.system, plan.phase, shapes, at_a_time)
+    cost = Cost(part.flops * clips // at_a_time, part.kept)
+    return Load(plan, taken_from, machine.devices, clips, at_a_time, cost, *trained_parameters(plan.system, plan.phase))
 
 
 def measured_utilisation(loads: Iterable[Load], machine: Machine, runs: Path) -> float | None:

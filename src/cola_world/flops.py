@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cola_world.models.system import System, SystemConfig
 from cola_world.models.vae import SDXL, VAE, FrameVAE, VAEConfig, VAEKind, build_autoencoder
-from cola_world.training.phases import Batch, phase_losses, phase_of, select_trainable
+from cola_world.training.phases import Batch, draw, phase_losses, phase_of, select_trainable
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -80,7 +80,8 @@ def counted_step(config: SystemConfig, phase: str, shapes: Shapes, clips: int) -
     select_trainable(system, row)
     kept = Kept(system)
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(kept.add, lambda tensor: tensor):
-        sum(phase_losses(system, row, batch, torch.Generator()).values()).backward()
+        draws = draw(system, row, clips, batch, torch.Generator()).to(META)
+        sum(phase_losses(system, row, batch, draws).values()).backward()
     system.zero_grad()
     return Cost(counter.get_total_flops(), kept.bytes())
 
