@@ -31,7 +31,8 @@ def step_table(report: Report) -> Table:
     for load in {(label(load), load.cost, load.clips): load for load in report.loads if not load.taken_from}.values():
         fixed = [gigabytes(load.at_once * part) for part in load.fixed().values()]
         kept = gigabytes(load.at_once * load.cost.kept)
-        table.add_row(label(load), str(load.clips), str(load.at_a_time), f"{load.step_flops / 1e12:,.4g}", *fixed, kept, gigabytes(load.memory()))
+        clips = (str(load.clips), str(load.at_a_time))
+        table.add_row(label(load), *clips, f"{load.step_flops / 1e12:,.4g}", *fixed, kept, gigabytes(load.memory()))
     return table
 
 
