@@ -35,12 +35,12 @@ class ScalarEmbedder(nn.Module):
     def __init__(self, width: int, frequencies: int = 256):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
-        half = frequencies // 2
-        freqs = torch.exp(-math.log(10000.0) * torch.arange(half).float() / half)
-        self.register_buffer("freqs", freqs, persistent=False)
+        self.half = frequencies // 2
 
     def forward(self, value: Tensor) -> Tensor:
-        angles = value[..., None].float() * self.freqs
+        # Made here and in fp32: as a buffer they would be rounded with the weights of a model in bf16.
+        freqs = torch.exp(-math.log(10000.0) * torch.arange(self.half, device=value.device).float() / self.half)
+        angles = value[..., None].float() * freqs
         embedding = torch.cat((angles.cos(), angles.sin()), dim=-1)
         return self.mlp(embedding.to(self.mlp[0].weight.dtype))
 
