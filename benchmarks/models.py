@@ -9,6 +9,7 @@ import functools
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,27 +25,39 @@ from cola_world.models.stdit3 import STDiT3, STDiT3Config
 from cola_world.models.world_model import WorldModel
 
 OUT = Path(__file__).with_suffix(".md")
-FRAMES, LATENT = 8, 16  # 128-px clips, 64 patches a frame
-# The paper's widths; one pair of STDiT3 blocks, two blocks of IDM and FDM, two pairs in the sampler.
-WIDTH, HEADS = 1152, 16
+FRAMES = 8
 LAM = {"image_size": 112, "patch_size": 14, "width": 768, "depth": 2, "heads": 12}
 ACTION = 64
 Work = Callable[[], object]
 
 
+class Size(NamedTuple):
+    """Of a world model, and the side of its latents."""
+
+    width: int
+    heads: int
+    depth: int
+    action_depth: int
+    latent: int
+
+
+# The paper's width, one pair of blocks deep, on 64 patches a frame; and the world model of the profile `cpu`, on 16.
+WIDE, SMALL = Size(1152, 16, 1, 6, 16), Size(64, 4, 3, 2, 8)
+
+
 @functools.cache
-def worlds(depth: int) -> tuple[WorldModel, PublicSTDiT3]:
+def worlds(size: Size) -> tuple[WorldModel, PublicSTDiT3]:
     """Ours and the public form with equal weights."""
     torch.manual_seed(0)
-    stdit3 = STDiT3(STDiT3Config(width=WIDTH, depth=depth, heads=HEADS, pixel_size=128))
-    public = PublicSTDiT3(WIDTH, depth, HEADS)
+    stdit3 = STDiT3(STDiT3Config(width=size.width, depth=size.depth, heads=size.heads, pixel_size=128))
+    public = PublicSTDiT3(size.width, size.depth, size.heads)
     public.load_state_dict(stdit3.state_dict())
-    action_adaln = ActionAdaLN(ActionAdaLNConfig(depth=6, heads=HEADS), ACTION, WIDTH)
-    return WorldModel(stdit3, action_adaln, FlowConfig()).requires_grad_(True), public
+    action_adaln = ActionAdaLN(ActionAdaLNConfig(depth=size.action_depth, heads=size.heads), ACTION, size.width)
+    return WorldModel(stdit3, action_adaln, FlowConfig()), public
 
 
-def latents(frames: int = FRAMES) -> Tensor:
-    return torch.randn(1, frames, 4, LATENT, LATENT, generator=torch.Generator().manual_seed(0))
+def latents(size: Size, frames: int = FRAMES) -> Tensor:
+    return torch.randn(1, frames, 4, size.latent, size.latent, generator=torch.Generator().manual_seed(0))
 
 
 def trained(model: nn.Module, forward: Callable[[], Tensor]) -> Work:
@@ -62,8 +75,8 @@ def without_gradients(forward: Callable[[], Tensor]) -> Work:
 
 
 def stdit3_pair(ours: bool, train: bool) -> Work:
-    world, public = worlds(depth=1)
-    x, action = latents(), torch.randn(1, FRAMES, 6, WIDTH, generator=torch.Generator().manual_seed(1))
+    world, public = worlds(WIDE)
+    x, action = latents(WIDE), torch.randn(1, FRAMES, 6, WIDE.width, generator=torch.Generator().manual_seed(1))
     t_B, noised = torch.tensor([500.0]), (torch.arange(FRAMES) >= 1)[None]
     if ours:
         return work_of(world.stdit3, lambda: world.stdit3(x, t_B[:, None] * noised, action), train)
@@ -91,16 +104,16 @@ def work_of(model: nn.Module, forward: Callable[[], Tensor], train: bool) -> Wor
     return trained(model, forward) if train else without_gradients(forward)
 
 
-def sampler(form: str, context: int) -> Work:
+def sampler(size: Size, form: str, context: int) -> Work:
     """A clip of `FRAMES` frames behind `context` clean ones, ten steps, guided."""
-    world, public = worlds(depth=2)
+    world, public = worlds(size)
     z = torch.randn(1, FRAMES - 1, ACTION, generator=torch.Generator().manual_seed(1))
     samplers = {
         "ours": world.sample,
         "without cache": functools.partial(sample_without_cache, world),
         "public": functools.partial(public_sample, public, world),
     }
-    return lambda: samplers[form](latents(context), z, torch.Generator().manual_seed(2))
+    return lambda: samplers[form](latents(size, context), z, torch.Generator().manual_seed(2))
 
 
 # Name -> both forms; each is made anew where its memory is measured.
@@ -111,9 +124,10 @@ CASES: dict[str, tuple[Callable[[], Work], Callable[[], Work]]] = {
     for name, build in {"STDiT3 pair, public form": stdit3_pair, "IDM, plain form": idm, "FDM, plain form": fdm}.items()
     for train in (False, True)
 } | {
-    f"sampler, {context} context frame{'s' * (context > 1)}, {form}": tuple(
-        functools.partial(sampler, kind, context) for kind in ("ours", form)
+    f"sampler, width {size.width}, {context} context frame{'s' * (context > 1)}, {form}": tuple(
+        functools.partial(sampler, size, kind, context) for kind in ("ours", form)
     )
+    for size in (WIDE, SMALL)
     for form in ("without cache", "public")
     for context in (1, 4)
 }
@@ -121,8 +135,9 @@ CASES: dict[str, tuple[Callable[[], Work], Callable[[], Work]]] = {
 
 HEADING = """# Models against the straightforward form of the public design
 
-Made by `python -m benchmarks.models` on {threads} threads of a {machine} CPU, torch {torch}, fp32. STDiT3 at width 1152 on clips of
-8 frames of 128 px: one pair of blocks, and two in the sampler (ten steps, guidance 4). Two blocks of IDM and FDM at width 768, 112 px.
+Made by `python -m benchmarks.models` on {threads} threads of a {machine} CPU, torch {torch}, fp32. STDiT3 at the
+paper's width on clips of 8 frames of 128 px, one pair of blocks; two blocks of IDM and FDM at width 768, 112 px; the sampler (ten
+steps, guidance 4) with that one pair of blocks, and with the world model of the profile `cpu` (width 64, three pairs, 16 patches).
 
 The forms take turns in one process; the ratio is the median over turns of theirs over ours, and its quartiles follow. Peak memory
 is that of a process of its own. *Public form*: both modulations and a mask, explicit softmax, guidance in two forwards. *Plain
@@ -140,7 +155,7 @@ def once(build: Callable[[], Work]) -> None:
 
 def row(name: str) -> str:
     ours, other = CASES[name]
-    result = compare(ours(), other(), turns=5 if name.startswith("sampler") else 15)
+    result = compare(ours(), other(), turns=7 if name.startswith("sampler, width 1152") else 15)
     memory = " | ".join(f"{peak_mb(functools.partial(once, build)):.0f}" for build in (ours, other))
     line = f"| {name} | {1e3 * result.ours_s:.0f} | {1e3 * result.other_s:.0f} | "
     return line + f"{result.ratio:.2f} | {result.low:.2f} to {result.high:.2f} | {memory} |"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.public_form import PublicSTDiT3
 from cola_world.models.flow import shift_timesteps
-from cola_world.models.layers import Attention, rotate
+from cola_world.models.layers import Attention
 from cola_world.models.world_model import WorldModel
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -22,10 +22,7 @@ class PlainAttention(Attention):
     """Queries times keys, mask, softmax, times values: each step a tensor of its own."""
 
     def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None, past: None = None) -> Tensor:
-        q, k, v = self.qkv(x_NLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = self.q_norm(q.float()).to(v.dtype), self.k_norm(k.float()).to(v.dtype)
-        if rotary is not None:
-            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        q, k, v = self.project(x_NLD, rotary)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         if self.causal:
             later = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1)

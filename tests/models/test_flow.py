@@ -72,7 +72,7 @@ def test_euler_steps_along_the_true_velocity_recover_the_data(monkeypatch):
     model, x0 = awake().world_model, torch.randn(1, 3, 4, 4, 4)
 
     def true_velocity(x, t_BT, modulation, past):
-        data = x0[:, :1] if past.blocks[0].keep else x0[:, 1:]
+        data = x0[:, 1:]
         t = (t_BT / 1000).clamp(min=1e-6)[:, :, None, None, None]
         return (data - x) / t
 

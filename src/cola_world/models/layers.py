@@ -61,12 +61,17 @@ class Attention(nn.Module):
         self.k_norm = norm(width // heads, eps=1e-6)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None, past: Past | None = None) -> Tensor:
-        """`past`: x goes on where that ended; only for causal attention, and `rotary` is then that of x alone."""
+    def project(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [N, H, L, K]."""
         q, k, v = self.qkv(x_NLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.q_norm(q.float()).to(v.dtype), self.k_norm(k.float()).to(v.dtype)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
+        return q, k, v
+
+    def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None, past: Past | None = None) -> Tensor:
+        """`past`: x goes on where that ended; only for causal attention, and `rotary` is then that of x alone."""
+        q, k, v = self.project(x_NLD, rotary)
         if past is None:
             out_NHLK = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         else:

@@ -5,6 +5,7 @@ Shape letters: B clips, T latent frames, C channels, Y X latent pixels, S patche
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,21 @@ class STDiT3Block(nn.Module):
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(modulation_BT6D)
         x_BTSD = x_BTSD + gate_1 * self.mix(modulate(x_BTSD, shift_1, scale_1), rotary, past)
         return x_BTSD + gate_2 * self.mlp(modulate(x_BTSD, shift_2, scale_2))
+
+    def remember(self, x_BTSD: Tensor, modulation_BT6D: Tensor, rotary: tuple[Tensor, Tensor], past: Past) -> None:
+        """As much of the forward as later frames look at: keys and values along time."""
+        shift, scale = self.modulation(modulation_BT6D)[:2]
+        y = rearrange(modulate(x_BTSD, shift, scale), "b t s d -> (b s) t d")
+        past.join(*self.attn.project(y, rotary)[1:])
+
+
+class Embedded(NamedTuple):
+    """Patches, embedding of timestep and frame rate, each frame's modulation, and rotation by its place in time."""
+
+    x_BTSD: Tensor
+    t_BTD: Tensor
+    modulation_BT6D: Tensor
+    rotary: tuple[Tensor, Tensor]
 
 
 class FinalLayer(nn.Module):
@@ -160,26 +176,41 @@ class STDiT3(nn.Module):
         base = round(math.sqrt(rows * columns))
         return sincos_2d(self.config.width, rows, columns, extent=base / scale)
 
-    def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None, past: PastFrames | None = None) -> Tensor:
-        """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32.
-
-        With `past`, x are the frames that follow those; causal time attention and spatial attention within a frame make
-        the result the same as if all had been given at once.
-        """
+    def embed(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None, start: int) -> Embedded:
+        """What the blocks read; `start`: the first frame's place in time."""
         rows, columns = (size // self.config.patch_size for size in x_BTCYX.shape[-2:])
         x_BTSD = self.x_embedder(x_BTCYX) + self.positions(rows, columns).to(x_BTCYX)
         t_BTD = self.t_embedder(t_BT) + self.fps_embedder(t_BT.new_full((1, 1), self.config.fps))
         modulation = self.t_block(t_BTD).unflatten(-1, (6, self.config.width))
         if action_BT6D is not None:
             modulation = modulation + action_BT6D
-        rotary = self.rope(x_BTSD.shape[1], start=past.frames if past else 0)
+        return Embedded(x_BTSD, t_BTD, modulation, self.rope(x_BTSD.shape[1], start))
+
+    def read(self, x_BTCYX: Tensor, action_BT6D: Tensor | None = None) -> PastFrames:
+        """What later frames look at of these clean ones: in each temporal block their keys and values, and nothing further."""
+        past = PastFrames(self.config.depth)
+        x_BTSD, _, modulation, rotary = self.embed(x_BTCYX, x_BTCYX.new_zeros(x_BTCYX.shape[:2]), action_BT6D, start=0)
+        for spatial, temporal, own in zip(self.spatial_blocks, self.temporal_blocks, past.blocks, strict=True):
+            x_BTSD = spatial(x_BTSD, modulation)
+            if own is past.blocks[-1]:
+                temporal.remember(x_BTSD, modulation, rotary, own)
+            else:
+                x_BTSD = temporal(x_BTSD, modulation, rotary, own)
+        past.frames = x_BTSD.shape[1]
+        return past.freeze()
+
+    def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None, past: PastFrames | None = None) -> Tensor:
+        """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32.
+
+        With `past`, x are the frames that follow those; causal time attention and spatial attention within a frame make
+        the result the same as if all had been given at once.
+        """
+        x_BTSD, t_BTD, modulation, rotary = self.embed(x_BTCYX, t_BT, action_BT6D, start=past.frames if past else 0)
         pasts = past.blocks if past else [None] * self.config.depth
         for spatial, temporal, before in zip(self.spatial_blocks, self.temporal_blocks, pasts, strict=True):
             x_BTSD = spatial(x_BTSD, modulation)
             x_BTSD = temporal(x_BTSD, modulation, rotary, before)
-        if past and past.blocks[0].keep:
-            past.frames += x_BTSD.shape[1]
         out = self.final_layer(x_BTSD, t_BTD).float()
         p = self.config.patch_size
-        out = rearrange(out, "b t (y x) (p q c) -> b t c (y p) (x q)", y=rows, p=p, q=p)
+        out = rearrange(out, "b t (y x) (p q c) -> b t c (y p) (x q)", y=x_BTCYX.shape[-2] // p, p=p, q=p)
         return out[:, :, : self.config.channels]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cola_world.models.action_adaln import ActionAdaLN
 from cola_world.models.flow import FlowConfig, FlowDraws, drop_actions, flow_loss, noised, sample_timesteps, shift_of, shift_timesteps
-from cola_world.models.stdit3 import PastFrames, STDiT3
+from cola_world.models.stdit3 import STDiT3
 
 
 class WorldModel(nn.Module):
@@ -53,7 +53,7 @@ class WorldModel(nn.Module):
         z_BGZ, context = self.action_adaln.group(z_BAZ), context_BKCYX.shape[1]
         # With and without actions, in one batch; guidance leaves out those of the context too, as dropping does in training.
         modulation = torch.cat((self.action_adaln(z_BGZ), self.action_adaln(torch.zeros_like(z_BGZ))))
-        past = self.read_context(context_BKCYX.repeat(2, 1, 1, 1, 1), modulation[:, :context])
+        past = self.stdit3.read(context_BKCYX.repeat(2, 1, 1, 1, 1), modulation[:, :context])
         shape = (len(z_BAZ), z_BGZ.shape[1] + 1, *context_BKCYX.shape[2:])
         x = torch.randn(shape, generator=generator).to(context_BKCYX)[:, context:]
         times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.shift(shape[1]))
@@ -64,11 +64,6 @@ class WorldModel(nn.Module):
             velocity = without + self.flow.guidance * (with_action - without)
             x = x + velocity * (now - after)
         return torch.cat((context_BKCYX, x), dim=1)
-
-    def read_context(self, frames_BKCYX: Tensor, modulation_BK6D: Tensor) -> PastFrames:
-        past = PastFrames(self.stdit3.config.depth)
-        self.stdit3(frames_BKCYX, frames_BKCYX.new_zeros(frames_BKCYX.shape[:2]), modulation_BK6D, past)
-        return past.freeze()
 
     def rollout(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator, window: int) -> Iterator[Tensor]:
         """As `sample`, of any length: the imagined frames, [B, at most window - K, C, Y, X] at a time.

@@ -21,7 +21,8 @@ def save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, Any] | None
     ValueError in one line when it cannot be written; what was there before is then untouched.
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    about = {"metadata": json.dumps(metadata or {}, sort_keys=True), "sha256": digest(content)}
+    # In one entry, for safetensors writes several in any order, and equal content is to be equal bytes.
+    about = {"metadata": json.dumps((metadata or {}) | {"sha256": digest(content)}, sort_keys=True)}
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,12 +40,13 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            about = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get("metadata", "{}"))
     except SafetensorError as error:
         raise ValueError(f"checkpoint: {path} is damaged ({error}); remove it and run again") from None
-    if "sha256" in about and about["sha256"] != digest(tensors):
+    expected = metadata.pop("sha256", None)
+    if expected is not None and expected != digest(tensors):
         raise ValueError(f"checkpoint: {path} is damaged (its sha256 is not that of its tensors); remove it and run again")
-    return tensors, json.loads(about.get("metadata", "{}"))
+    return tensors, metadata
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
