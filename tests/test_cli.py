@@ -133,7 +133,7 @@ def test_params_prints_the_papers_sizes(capsys, monkeypatch):
 def test_counted_parts_are_those_of_a_real_system():
     profile = parse(Profile, ROOT / "stages" / "profiles" / "smoke.yaml")
     real = {name: sum(p.numel() for p in part.parameters()) for name, part in System(profile.system, 0).parts().items()}
-    assert count_parts(profile) == real
+    assert count_parts(profile.system) == real
 
 
 def test_export_names_what_it_made(monkeypatch, capsys, tmp_path):

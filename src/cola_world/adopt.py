@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cola_world.parameters import count_parts_of
+from cola_world.parameters import count_parts
 from cola_world.plan import RunPlan
 from cola_world.pretrained import public_stdit3
 from cola_world.training import checkpoint
@@ -22,7 +22,7 @@ def write_run(plan: RunPlan, rows: dict[str, Any], out: Path, folder: Path) -> N
     file, path = obtain_row(rows, folder)
     public = public_stdit3(path, plan.system.stdit3)
     print(f"{path.name}: {public}")
-    print(f"added, to be trained from scratch: action_adaln {count_parts_of(plan.system)['action_adaln']:,}")
+    print(f"added, to be trained from scratch: action_adaln {count_parts(plan.system)['action_adaln']:,}")
     tensors = {f"stdit3.{name}": tensor for name, tensor in public.tensors.items()}
     shutil.rmtree(out, ignore_errors=True)
     for steps in plan.snapshots:

@@ -137,7 +137,7 @@ def print_params(chosen: argparse.Namespace) -> None:
 
     from cola_world.parameters import count_parts, read_profile, table
 
-    Console().print(table(chosen.scale, count_parts(read_profile(chosen.scale, chosen.root))))
+    Console().print(table(chosen.scale, count_parts(read_profile(chosen.scale, chosen.root).system)))
 
 
 def add_doctor(command: argparse.ArgumentParser) -> None:

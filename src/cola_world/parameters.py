@@ -33,12 +33,8 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def count_parts(profile: Profile) -> dict[str, int]:
+def count_parts(config: SystemConfig) -> dict[str, int]:
     """Part -> parameters, by the names of the phase table. The VAE is frozen and no part of the system."""
-    return count_parts_of(profile.system)
-
-
-def count_parts_of(config: SystemConfig) -> dict[str, int]:
     with torch.device("meta"):
         return {name: count(part) for name, part in System(config, seed=0).parts().items()}
 

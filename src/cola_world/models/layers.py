@@ -30,20 +30,18 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Past:
-    """Keys and values of what an attention has seen, so that it need not see it again; grows only while `keep`."""
+    """Keys and values of what an attention has seen first, so that it need not see it again with all that follows."""
 
     def __init__(self):
-        self.keep = True
         self.key: Tensor | None = None
         self.value: Tensor | None = None
 
     def join(self, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
-        """What was seen before, and these."""
-        if self.key is not None:
-            k_NHLK, v_NHLK = torch.cat((self.key, k_NHLK), 2), torch.cat((self.value, v_NHLK), 2)
-        if self.keep:
+        """What was seen first, and these; the first call's own are what is kept."""
+        if self.key is None:
             self.key, self.value = k_NHLK, v_NHLK
-        return k_NHLK, v_NHLK
+            return k_NHLK, v_NHLK
+        return torch.cat((self.key, k_NHLK), 2), torch.cat((self.value, v_NHLK), 2)
 
 
 class Attention(nn.Module):

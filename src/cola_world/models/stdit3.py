@@ -123,15 +123,9 @@ class PatchEmbedder(nn.Module):
 class PastFrames:
     """What causal time attention has seen of the frames before: one `Past` a temporal block."""
 
-    def __init__(self, depth: int):
-        self.frames = 0
+    def __init__(self, depth: int, frames: int):
+        self.frames = frames
         self.blocks = [Past() for _ in range(depth)]
-
-    def freeze(self) -> "PastFrames":
-        """Take no more frames in: what comes now is only looked at."""
-        for block in self.blocks:
-            block.keep = False
-        return self
 
 
 class STDiT3(nn.Module):
@@ -188,7 +182,7 @@ class STDiT3(nn.Module):
 
     def read(self, x_BTCYX: Tensor, action_BT6D: Tensor | None = None) -> PastFrames:
         """What later frames look at of these clean ones: in each temporal block their keys and values, and nothing further."""
-        past = PastFrames(self.config.depth)
+        past = PastFrames(self.config.depth, x_BTCYX.shape[1])
         x_BTSD, _, modulation, rotary = self.embed(x_BTCYX, x_BTCYX.new_zeros(x_BTCYX.shape[:2]), action_BT6D, start=0)
         for spatial, temporal, own in zip(self.spatial_blocks, self.temporal_blocks, past.blocks, strict=True):
             x_BTSD = spatial(x_BTSD, modulation)
@@ -196,8 +190,7 @@ class STDiT3(nn.Module):
                 temporal.remember(x_BTSD, modulation, rotary, own)
             else:
                 x_BTSD = temporal(x_BTSD, modulation, rotary, own)
-        past.frames = x_BTSD.shape[1]
-        return past.freeze()
+        return past
 
     def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None, past: PastFrames | None = None) -> Tensor:
         """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32.
