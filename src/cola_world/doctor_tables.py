@@ -94,7 +94,7 @@ def supply_table(report: Report) -> Table:
 
 def show(report: Report, console: Console) -> int:
     """Print the report -> exit status: 1 when something will not fit or is missing."""
-    counts = parameters.count_parts(report.profile)
+    counts = parameters.count_parts(report.profile.system)
     for table in (parameters.table(report.scale, counts), *(make(report) for make in (step_table, time_table, disk_table, supply_table))):
         console.print(table)
     faults = report.faults()
