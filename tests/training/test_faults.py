@@ -191,3 +191,5 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bits(inputs, tmp_path, m
     for name in ("snapshots/600.safetensors", "metrics.csv"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
     assert not list(folder.glob("*state*")) and not list(folder.glob("*before*"))
+    spent = json.loads((folder / "done.json").read_text())
+    assert spent["attempts"] > killed_at_work and spent["steps"] >= 600 and spent["outcome"] == "done"

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from cola_world.data.clips import ClipCache, ClipSampler
-from cola_world.training.phases import Batch
+from cola_world.training.phases import Batch, Shapes
 
 
 class BatchConfig(BaseModel):
@@ -76,6 +76,12 @@ class CachedBatches:
         return ClipSampler(
             self.cache, num_frames=config.num_frames, weights=config.weights, split=split, seed=self.seed
         )
+
+    def shapes(self) -> Shapes:
+        """Of one clip, and of its latents."""
+        frames = self.config.num_frames
+        latents = self.latents.shape[2:] if self.by_clip else (frames, *self.latents.shape[2:])
+        return Shapes((frames, 3, self.views.crop, self.views.crop), latents)
 
     def gather(self, indices_BT: np.ndarray, view_B: np.ndarray) -> Batch:
         video = to_video(self.views.cut(self.cache.frames, indices_BT, view_B))
