@@ -40,5 +40,6 @@ def plan(run: str, phase: str, parents: tuple[Parent, ...] = (), start: int = 0,
         "steps": steps, "snapshots": [steps], "log_every": 4, "steps_per_paper_step": 1.0, "workers": 1,
         "batches": {"num_frames": 3, "weights": {"arm": 0.5, "hand": 0.5}, "heldout_clips": 6},
         "system": CONFIG, "training": {"batch_size": 2, "learning_rate": 1e-3, "rise": 3},
+        "continued": phase == "warmup",
     }  # fmt: skip
     return RunPlan(**(values | changes))

@@ -21,6 +21,8 @@ from cola_world.weights import Brought
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
 PaperSteps = Annotated[int, Field(ge=1)]
+# Sizes that the runs table gives as the paper has them (B.2, B.3): pairs of a spatial and a temporal block, and clips of a batch.
+PAPER_DEPTH, PAPER_BATCH = 28, 128
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -47,7 +49,8 @@ class Changes(Strict):
 class Run(Strict):
     """A row of the runs table. `parents` are runs or run@step whose parts it starts from; a later one wins.
 
-    `changes` are the run's own: a child whose parents' parts are to fit repeats those that shape them.
+    `changes` are the run's own: a child whose parents' parts are to fit repeats those that shape them. Only a world model of
+    fewer blocks than its parents' takes the first of theirs.
     """
 
     phase: Literal["pretrain", "lam", "wm", "warmup", "e2e", "finetune"]
@@ -55,6 +58,8 @@ class Run(Strict):
     steps: PaperSteps
     snapshots: list[PaperSteps] = []
     seeds: int | None = Field(None, ge=1, description="how many of the seeds, the first ones; all where it is not said")
+    depth: int | None = Field(None, ge=1, le=PAPER_DEPTH, description="of the world model, in the paper's 28 pairs of blocks")
+    batch_size: int | None = Field(None, ge=1, description="in the paper's 128 clips")
     changes: Changes = Changes()
 
     @model_validator(mode="after")
@@ -68,6 +73,8 @@ class Run(Strict):
     def changes_apply(self) -> Run:
         if self.phase == "pretrain" and self.changes.training:
             raise ValueError(f"changes.training: {self.changes.training} has no effect here; change the profile's pretraining instead")
+        if self.phase == "pretrain" and self.batch_size:
+            raise ValueError(f"batch_size: {self.batch_size} has no effect here; change the profile's pretraining instead")
         return self
 
 
@@ -258,9 +265,28 @@ def validated(model: type[Model], values: Any, where: str) -> Model:
 def changed(profile: Profile, name: str, run: Run) -> Profile:
     """The profile as run `name` has it; a change that does not fit is refused as one of the profile's own would be."""
     changes = run.changes.model_dump(exclude_defaults=True)
-    if not changes:
-        return profile
-    return validated(Profile, merged(profile.model_dump(), changes), f"params.yaml: runs.{name}.changes.")
+    if changes:
+        profile = validated(Profile, merged(profile.model_dump(), changes), f"params.yaml: runs.{name}.changes.")
+    return resized(profile, run)
+
+
+def resized(profile: Profile, run: Run) -> Profile:
+    """The profile with the run's own depth and batch, as far as the run names them."""
+    sizes: dict[str, Any] = {}
+    if run.depth:
+        sizes["system"] = {"stdit3": {"depth": in_proportion(run.depth, PAPER_DEPTH, profile.system.stdit3.depth)}}
+    if run.batch_size:
+        sizes["training"] = {"batch_size": in_proportion(run.batch_size, PAPER_BATCH, profile.training.batch_size)}
+    return Profile.model_validate(merged(profile.model_dump(), sizes)) if sizes else profile
+
+
+def in_proportion(size: int, paper: int, own: int) -> int:
+    """`size` of the paper's `paper` as a share of the profile's `own`, rounded, at least 1.
+
+    not in paper: because it has one scale only, a smaller profile shrinks depths and batches in the paper's proportions; where
+    two of them round to the same number, they are the same run.
+    """
+    return max(1, round(size / paper * own))
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -183,6 +183,6 @@ def disk(profile: Profile, loads: list[Load], vae: VAE, corpora: Corpora) -> dic
 
 
 def snapshot_bytes(load: Load) -> int:
-    """Of all seeds; only a warm-up's carry optimiser moments."""
-    moments = 2 if load.plan.phase == "warmup" else 0
+    """Of all seeds; those that other runs go on from carry optimiser moments."""
+    moments = 2 if load.plan.continued else 0
     return len(load.plan.snapshots) * len(load.plan.seeds) * FP32 * load.trained * (1 + moments)

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cola_world.hub import ActionWorldModel, Frames, LatentActionModel, ModelConfig, fill
+from cola_world.models.stdit3 import beyond_depth
 from cola_world.plan import RunPlan
 from cola_world.training import checkpoint
 from cola_world.training.phases import PHASES
@@ -50,11 +51,11 @@ def read_plan(run: str, root: Path) -> RunPlan:
 
 def line_of_tensors(plan: RunPlan, seed: int, runs: Path, steps: int) -> dict[str, Tensor]:
     """`part.name` -> tensor: the parents' parts, each overwritten by those that learnt after it."""
-    own = runs / plan.run / "snapshots" / str(steps) / f"seed{seed}.safetensors"
     tensors: dict[str, Tensor] = {}
-    for path in (*(parent.path(runs, seed) for parent in plan.parents), own):
+    for path in plan.line(runs, seed, steps):
         tensors |= checkpoint.load(path)[0]
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer/")}
+    depth = plan.system.stdit3.depth
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer/") and not beyond_depth(name, depth)}
 
 
 def model_config(plan: RunPlan, seed: int, root: Path, steps: int) -> ModelConfig:

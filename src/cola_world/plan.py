@@ -4,6 +4,7 @@ A step depends on its own file only, so that turning a dial reruns just what the
 """
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cola_world.config import Params, Profile, Run, changed, nearest
 from cola_world.data.clips import Mixture, mix
+from cola_world.models.stdit3 import beyond_depth
 from cola_world.models.system import System, SystemConfig
 from cola_world.training.batches import BatchConfig
 from cola_world.training.devices import DeviceConfig
@@ -56,6 +58,7 @@ class RunPlan(BaseModel):
     training: TrainingConfig
     devices: DeviceConfig = DeviceConfig()
     launch: str = "python"
+    continued: bool = False  # whether runs of the table go on from its snapshots, in which these then carry optimiser moments
 
     def optimiser(self, paper_steps: int) -> int:
         """Paper steps to optimiser steps, at least one."""
@@ -64,6 +67,11 @@ class RunPlan(BaseModel):
     def optimiser_steps(self) -> int:
         """Of the run itself, without those of its ancestors."""
         return self.optimiser(self.start_step + self.steps) - self.optimiser(self.start_step)
+
+    def line(self, runs: Path, seed: int, steps: int) -> list[Path]:
+        """Snapshots that hold the parts of the system after `steps` of this run, where a later one wins."""
+        own = Parent(run=self.run, step=steps, shared=self.phase == "pretrain")
+        return [snapshot.path(runs, seed) for snapshot in (*self.parents, own)]
 
 
 def resolve(params: Params, profile: Profile, public: dict[str, PublicFile] | None = None) -> dict[str, dict[str, Any]]:
@@ -127,23 +135,34 @@ def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
         training=training_config(row, profile),
         devices=profile.devices,
         launch=profile.launch,
+        continued=is_continued(name, params),
     )
 
 
+def is_continued(name: str, params: Params) -> bool:
+    """Whether a run of the table goes on with what this warm-up has learnt; no other phase is gone on with in its own way."""
+    parents = {parent.partition("@")[0] for row in all_runs(params).values() for parent in row.parents}
+    return all_runs(params)[name].phase == "warmup" and name in parents
+
+
 def check_fit(child: RunPlan, parent: RunPlan) -> None:
-    """ValueError when the parts that `parent` brings are not shaped as those of `child`."""
+    """ValueError when the parts that `parent` brings are not those of `child`; blocks may be left out, and none be missing."""
     if child.system == parent.system:
         return
-    shapes = part_shapes(child.system)
-    for name, shape in part_shapes(parent.system).items():
-        if name.partition(".")[0] in PHASES[parent.phase].trains and shapes.get(name) != shape:
+    shapes, brought = part_shapes(child.system), part_shapes(parent.system)
+    for name in [*brought, *(name for name in shapes if name not in brought)]:
+        if name.partition(".")[0] not in PHASES[parent.phase].trains or beyond_depth(name, child.system.stdit3.depth):
+            continue
+        if shapes.get(name) != brought.get(name):
+            brings = f"brings {name} of {brought[name]}" if name in brought else f"brings no {name}"
             own = f"has it as {shapes[name]}" if name in shapes else "has no such part"
             raise ValueError(
-                f"params.yaml: runs.{child.run}.parents: {parent.run!r} brings {name} of {shape}, and {child.run} {own}; "
+                f"params.yaml: runs.{child.run}.parents: {parent.run!r} {brings}, and {child.run} {own}; "
                 f"give both the same changes.system, or leave this parent out"
             )
 
 
+@cache
 def part_shapes(config: SystemConfig) -> dict[str, tuple[int, ...]]:
     """Shape of each parameter by the name that it has in a snapshot; nothing is allocated."""
     with torch.device("meta"):

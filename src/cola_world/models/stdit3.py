@@ -5,6 +5,7 @@ Shape letters: B clips, T latent frames, C channels, Y X latent pixels, S patche
 """
 
 import math
+import re
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from cola_world.models.layers import MLP, Attention, Past, RotaryEmbedding, initialise_linear, modulate, sincos_2d
+
+BLOCK = re.compile(r"stdit3\.(?:spatial|temporal)_blocks\.(\d+)\.")
 
 
 class STDiT3Config(BaseModel):
@@ -28,6 +31,16 @@ class STDiT3Config(BaseModel):
     pixel_size: int = 256
     reference_size: int = 512
     fps: float = 10.0
+
+
+def beyond_depth(name: str, depth: int) -> bool:
+    """Whether a parameter, by its name in a snapshot, is of a block that a world model of `depth` pairs does not have.
+
+    not in paper: because it says how many DiT blocks its smaller world models have and not which ones (D.6), they take the
+    first of the pre-trained ones.
+    """
+    block = BLOCK.match(name)
+    return block is not None and int(block[1]) >= depth
 
 
 class ScalarEmbedder(nn.Module):

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cola_world.models.stdit3 import beyond_depth
 from cola_world.models.system import System
 from cola_world.training.devices import laid_as
 
@@ -60,10 +61,10 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 @torch.no_grad()
 def load_parts(system: System, tensors: dict[str, Tensor]) -> None:
-    """Copy `part.name` tensors into the system; names that it does not have are an error."""
+    """Copy `part.name` tensors into the system; names that it does not have are an error, but for blocks beyond its depth."""
     targets = {f"{part}.{name}": p for part, module in system.parts().items() for name, p in module.named_parameters()}
     for name, tensor in tensors.items():
-        if name.startswith(("optimizer/", "ema/")):
+        if name.startswith(("optimizer/", "ema/")) or beyond_depth(name, system.config.stdit3.depth):
             continue
         if name not in targets or targets[name].shape != tensor.shape:
             raise ValueError(f"checkpoint: {name} {tuple(tensor.shape)} does not fit this system; was it made at another scale?")

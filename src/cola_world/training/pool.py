@@ -1,88 +1,60 @@
-"""Runs and their seeds, several at a time, with progress; workers die with the process that started them."""
+"""Runs and their seeds, several at a time."""
 
 import json
-import multiprocessing
-import queue
 import shutil
-import time
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
 
 from cola_world.files import renamed
 from cola_world.flops import peak_flops, step_cost
-from cola_world.lifeline import die_with_parent
 from cola_world.plan import RunPlan
-from cola_world.progress import Bar
+from cola_world.side_by_side import Call, reporter, run_jobs
+from cola_world.training import store
 from cola_world.training.batches import CachedBatches
 from cola_world.training.run import Inputs, run_seed
 from cola_world.training.worker import launch
 
-REPORT_EVERY_S = 0.5
-LOST = "a worker process was killed, perhaps for memory; run again, it goes on from what was saved"
 Job = tuple[str, int]  # run and seed
-messages: multiprocessing.Queue
-
-
-def start_worker(channel: multiprocessing.Queue, threads: int) -> None:
-    global messages
-    die_with_parent()
-    messages = channel
-    torch.set_num_threads(threads)
 
 
 def work(plan: RunPlan, seed: int, inputs: Inputs) -> Path:
     """Train in this process, or under the profile's launcher, which takes up the run where this one asks for it."""
     if plan.launch != "python":
         return launch(plan, seed, inputs)
-    last = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last > REPORT_EVERY_S:
-            last = time.monotonic()
-            messages.put(((plan.run, seed), done))
-
-    return run_seed(plan, seed, inputs, progress)
+    return run_seed(plan, seed, inputs, reporter((plan.run, seed)))
 
 
 def run_all(plans: list[RunPlan], inputs: Inputs) -> dict[Job, Path]:
     """Train every seed of runs that do not depend on each other -> each one's folder in the store."""
-    context = multiprocessing.get_context("spawn")
-    channel = context.Queue()
     jobs = {(plan.run, seed): plan for plan in plans for seed in plan.seeds}
-    workers = max(1, min(plans[0].workers, len(jobs))) if plans[0].launch == "python" else 1
+    trained = equals(jobs)
+    # The longest begin first, so that at the end no core waits for long.
+    longest_first = sorted(dict.fromkeys(trained.values()), key=lambda job: length(jobs[job]), reverse=True)
+    calls = {job: Call(work, (jobs[job], job[1], inputs)) for job in longest_first}
+    workers = plans[0].workers if plans[0].launch == "python" else 1
     # A core each: models that train on one gain nothing from a second, whose threads wait for each other at every layer.
     threads = 1 if plans[0].workers > 1 else torch.get_num_threads()
-    label = ", ".join(plan.run for plan in plans)
-    with ProcessPoolExecutor(workers, context, start_worker, (channel, threads)) as pool, Bar(label) as bar:
-        futures = {pool.submit(work, plan, seed, inputs): (run, seed) for (run, seed), plan in jobs.items()}
+    label, steps = ", ".join(plan.run for plan in plans), sum(jobs[job].optimiser_steps() for job in calls)
+
+    def count() -> None:
+        """While the workers start, so that it is known when they are done."""
         for plan in plans:
-            step_flops(plan, inputs)  # counted while the workers start, and known when they are done
-        follow(futures, channel, bar, sum(plan.optimiser_steps() for plan in jobs.values()))
-        return {job: future.result() for future, job in futures.items()}
+            step_flops(plan, inputs)
+
+    folders = run_jobs(calls, workers, threads, label, steps, meanwhile=count)
+    return {job: folders[own] for job, own in trained.items()}
 
 
-def follow(futures: dict[Future, Job], channel: multiprocessing.Queue, bar: Bar, length: int) -> None:
-    """Show the workers' progress until all have ended or one has failed."""
-    done_steps: dict[Job, int] = {}
-    pending = set(futures)
-    while pending:
-        finished, pending = wait(pending, timeout=REPORT_EVERY_S, return_when=FIRST_COMPLETED)
-        while True:
-            try:
-                job, done_steps[job] = channel.get_nowait()
-            except queue.Empty:
-                break
-        if done_steps:
-            bar.update(sum(done_steps.values()), length)
-        for future in finished:
-            if error := future.exception():
-                for other in pending:
-                    other.cancel()
-                raise ValueError(LOST) if isinstance(error, BrokenProcessPool) else error
+def equals(jobs: dict[Job, RunPlan]) -> dict[Job, Job]:
+    """Each job -> the first one that is the same but for the run's name: equals have one folder, in which one process may work."""
+    first: dict[str, Job] = {}
+    return {job: first.setdefault(store.hash_of(store.content(plan, job[1])), job) for job, plan in jobs.items()}
+
+
+def length(plan: RunPlan) -> int:
+    """Clips that the run goes through, as a rough measure of its time."""
+    return plan.optimiser_steps() * plan.training.batch_size
 
 
 def step_flops(plan: RunPlan, inputs: Inputs) -> int:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from cola_world.cost import Attempt
 from cola_world.evaluation.health import measure
 from cola_world.models.system import System
 from cola_world.plan import RunPlan
+from cola_world.side_by_side import Progress
 from cola_world.training import checkpoint, store
 from cola_world.training.batches import CachedBatches
 from cola_world.training.devices import Devices
@@ -42,8 +42,6 @@ class Inputs(NamedTuple):
                 raise ValueError(f"{file} does not exist; run the stage that writes it first")
         return files
 
-
-Progress = Callable[[int, int], None]
 
 
 class SeedRun:
@@ -105,8 +103,7 @@ class SeedRun:
         self.save(tensors, self.folder.state, progress)
 
     def save_snapshot(self, steps: int) -> None:
-        # Only a warm-up is continued by another run, so only its snapshots carry optimiser moments.
-        tensors = dict(self.trainer.tensors(optimizer=self.plan.phase == "warmup"))
+        tensors = dict(self.trainer.tensors(optimizer=self.plan.continued))
         metadata = {"phase": self.plan.phase, "step": steps}
         self.save(tensors, self.folder.snapshot(steps), metadata)
 

@@ -38,13 +38,17 @@ def code_hash() -> str:
 
 def fingerprint(plan: RunPlan, seed: int, inputs: dict[str, Path]) -> str:
     """Hash of all that decides the run's result."""
-    content = {
-        "plan": plan.model_dump(exclude=IRRELEVANT),
-        "seed": seed,
-        "inputs": {name: checkpoint.file_hash(path) for name, path in inputs.items()},
-        "code": code_hash(),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+    files = {name: checkpoint.file_hash(path) for name, path in inputs.items()}
+    return hash_of(content(plan, seed) | {"inputs": files, "code": code_hash()})
+
+
+def content(plan: RunPlan, seed: int) -> dict[str, Any]:
+    """What of the plan decides the run's result: runs that agree in it read the same files and are the same."""
+    return {"plan": plan.model_dump(exclude=IRRELEVANT), "seed": seed}
+
+
+def hash_of(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
 
 
 @contextmanager
