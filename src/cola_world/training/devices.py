@@ -3,16 +3,17 @@
 One process on one device is the case of one share; there is no other code path.
 """
 
+from __future__ import annotations
+
 import functools
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
 from cola_world.models.action_adaln import ActionBlock
@@ -51,6 +52,9 @@ class Devices:
     """This process's place among all; made once a process."""
 
     def __init__(self, config: DeviceConfig | None = None):
+        # Only here, and DTensor below: they take seconds to import, and most who read a configuration train nothing.
+        from accelerate import Accelerator, FullyShardedDataParallelPlugin
+
         config = config or DeviceConfig()
         self.config = config
         sharding = None
@@ -120,13 +124,21 @@ class Devices:
         return said[0]
 
 
+def sharded(value: Tensor) -> bool:
+    """Whether it is a DTensor; where nobody has made one, the module that has them is not loaded for asking."""
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return distributed is not None and isinstance(value, distributed.DTensor)
+
+
 def whole(value: Tensor) -> Tensor:
     """A tensor that may be a shard, as one; every rank must ask."""
     value = value.detach()
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor() if sharded(value) else value
 
 
 def laid_as(value: Tensor, like: Tensor) -> Tensor:
     """`value` where `like` is: on its device, and as its shard where that is one."""
     value = value.to(like.device)
-    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
+    if not sharded(like):
+        return value
+    return sys.modules["torch.distributed.tensor"].distribute_tensor(value, like.device_mesh, like.placements)
