@@ -77,6 +77,15 @@ class Devices:
         call, wrapped = self.accelerator.prepare(Wrapped(system), optimizer)
         return call, wrapped.optimizer
 
+    @property
+    def prefetches(self) -> bool:
+        """A GPU computes while the CPU reads; where the CPU computes, reading ahead gains nothing."""
+        return self.device.type == "cuda"
+
+    def take(self, values: Tensor) -> Tensor:
+        """To this device, without waiting where the values are pinned."""
+        return values.to(self.device, non_blocking=True)
+
     def shares(self, clips: int) -> list[slice]:
         """This rank's clips of a batch, as many at a time as are to go through the model at once."""
         if clips % self.ranks:
