@@ -89,7 +89,7 @@ class AttentionPooling(nn.Module):
         q, k, v = (rearrange(y, "n l (h k) -> n h l k", h=self.heads) for y in (queries, self.k(x_NSD), self.v(x_NSD)))
         pooled = rearrange(F.scaled_dot_product_attention(q, k, v), "n h m k -> n m (h k)")
         pooled_NMD = self.proj(pooled)
-        return self.out(pooled_NMD + self.mlp(self.norm(pooled_NMD)))
+        return self.out(pooled_NMD + self.mlp(self.norm(pooled_NMD.to(self.norm.weight.dtype))))
 
 
 class IDM(nn.Module):
