@@ -21,7 +21,7 @@ from cola_world.estimate import Machine
 from cola_world.flops import Shapes, counted_step, encoding_flops, meta_vae, step_cost, vae_step_flops
 from cola_world.models.system import System
 from cola_world.models.vae import VAEConfig
-from cola_world.training.phases import PHASES, Batch, phase_losses, select_trainable
+from cola_world.training.phases import PHASES, Batch, draw, phase_losses, select_trainable
 
 SHAPES = Shapes(video=(3, 3, 16, 16), latents=(3, 4, 4, 4))
 CLIPS, T, S, D = 5, 3, 4, 32  # of CONFIG's world model
@@ -81,10 +81,11 @@ def test_what_is_kept_is_what_a_real_step_keeps():
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
-    video, latents = torch.rand(CLIPS, *SHAPES.video), torch.rand(CLIPS, *SHAPES.latents)
+    batch = Batch(torch.rand(CLIPS, *SHAPES.video), torch.rand(CLIPS, *SHAPES.latents))
+    draws = draw(system, phase, CLIPS, batch, torch.Generator())
     exact = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with exact, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        losses = phase_losses(system, phase, Batch(video, latents), torch.Generator())
+        losses = phase_losses(system, phase, batch, draws)
     real = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in own)
     assert losses and counted_step(CONFIG, "lam", SHAPES, CLIPS).kept == pytest.approx(real, rel=0.05)
 
@@ -128,7 +129,7 @@ def test_a_workspace_that_lacks_nothing_is_status_zero(workspace, capsys, monkey
     monkeypatch.setenv("COLUMNS", "160")
     status, out = run_doctor(workspace, capsys)
     assert status == 0 and "nothing is missing, and all of it fits" in out and "not measured" in out
-    for word in ("stdit3", "17,908", "warmup", "e2e_from_1000", "clip cache", "corpora.sawyer", "mixture.agibot"):
+    for word in ("stdit3", "17,908", "warmup", "e2e_from_2000", "clip cache", "corpora.sawyer", "mixture.agibot"):
         assert word in out
 
 
@@ -166,9 +167,9 @@ def test_disk_follows_the_profile(workspace):
     frames, latents = 4 * 6 * 10, 4 * 4 * 4
     assert report.disk["clip cache"].bytes == frames * 18 * 18 * 3
     assert report.disk["latents"].bytes == 2 * frames * latents * 2
-    # The warm-up's snapshots carry two moments; those of the fork at 8000 and of three more.
+    # The warm-up's snapshots carry two moments; those of the fork at 8000 and of two more.
     warmup = load(report, "warmup")
-    change(workspace / "params.yaml", lambda dials: dials.update(warmup_sweep=[1000, 2000]))
+    change(workspace / "params.yaml", lambda dials: dials.update(warmup_sweep=[2000]))
     fewer = examine(workspace)
     sweep = load(report, "e2e_from_4000")
     assert report.disk["snapshots"].bytes - fewer.disk["snapshots"].bytes == 4 * 4 * (3 * warmup.trained + sweep.trained)

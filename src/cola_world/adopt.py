@@ -1,6 +1,5 @@
 """A run that is not trained but taken from public weights: `runs/pretrain` when the profile names OpenSora's STDiT3."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ from cola_world.parameters import count_parts
 from cola_world.plan import RunPlan
 from cola_world.pretrained import public_stdit3
 from cola_world.training import checkpoint
-from cola_world.training.pool import describe
-from cola_world.training.store import write_atomically
+from cola_world.training.pool import describe, write_json
 from cola_world.weights import obtain_row, verified
 
 
@@ -31,4 +29,4 @@ def write_run(plan: RunPlan, rows: dict[str, Any], out: Path, folder: Path) -> N
     about = describe(plan, {"stdit3": sum(tensor.numel() for tensor in tensors.values())})
     weights = {key: value for key, value in verified(file, path).items() if key != "path"}
     for name, content in {"run": about | {"weights": weights}, "cost": {"run": plan.run, "seeds": {}}}.items():
-        write_atomically(out / f"{name}.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
+        write_json(out / f"{name}.json", content)

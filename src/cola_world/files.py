@@ -1,4 +1,4 @@
-"""Output files that are there as a whole or not at all."""
+"""Output files that are there as a whole or not at all, and where work is kept until it is done."""
 
 import os
 from collections.abc import Iterator
@@ -16,3 +16,8 @@ def renamed(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def scratch(root: Path = Path(".")) -> Path:
+    """Folder of unfinished work and of all runs: $COLA_SCRATCH, else `.cola` below `root`."""
+    return Path(os.environ.get("COLA_SCRATCH", root / ".cola")).absolute()

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cola_world.models.system import System, SystemConfig
 from cola_world.models.vae import SDXL, VAE, FrameVAE, VAEConfig, VAEKind, build_autoencoder
-from cola_world.training.phases import Batch, draw, phase_losses, phase_of, select_trainable
+from cola_world.training.phases import Batch, Shapes, draw, phase_losses, phase_of, select_trainable
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -29,11 +29,13 @@ DEEP_PARTS = ("idm", "fdm", "action_adaln", "stdit3")
 REPEATS = 9
 
 
-class Shapes(NamedTuple):
-    """One clip, and its latents: (T, 3, Y, X) and (L, C, y, x)."""
+# Data sheets: bf16 matrix products without sparsity, FLOP/s, by what a device's name contains.
+PEAKS = {"B200": 2250e12, "H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
 
-    video: tuple[int, ...]
-    latents: tuple[int, ...]
+
+def peak_flops(device: str) -> float | None:
+    """FLOP/s of a GPU by its name; None for what is not known."""
+    return next((peak for name, peak in PEAKS.items() if name in device), None)
 
 
 class Cost(NamedTuple):

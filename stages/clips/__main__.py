@@ -3,24 +3,20 @@
 Reads runs/plan/clips.json and data/manifests, writes data/clips. Run: python -m stages.clips
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from cola_world.data.config import ClipsConfig, read_plan
 from cola_world.data.decode import build_clips
-from cola_world.lifeline import die_with_parent
+from stages.cost import counted
 
 PLAN, MANIFEST, OUT = Path("runs/plan/clips.json"), Path("data/manifests/manifest.parquet"), Path("data/clips")
 
 if __name__ == "__main__":
-    die_with_parent()
-    try:
+    with counted("clips"):
         card = build_clips(pd.read_parquet(MANIFEST), read_plan(ClipsConfig, PLAN), OUT)
-    except ValueError as error:
-        sys.exit(str(error))
-    aside = f"; see {OUT}/quarantine.csv" if card["quarantined"] else ""
-    print(f"clips: {card['frames']} frames of {len(card['corpora'])} corpora; {card['quarantined']} episodes set aside{aside}")
-    if "mixture" in card:
-        print(card["mixture"]["note"])
+        aside = f"; see {OUT}/quarantine.csv" if card["quarantined"] else ""
+        print(f"clips: {card['frames']} frames of {len(card['corpora'])} corpora; {card['quarantined']} episodes set aside{aside}")
+        if "mixture" in card:
+            print(card["mixture"]["note"])

@@ -6,13 +6,13 @@ Reads data/clips and runs/vae, writes data/latents. Run: python -m stages.latent
 import json
 from pathlib import Path
 
-from cola_world.lifeline import die_with_parent
 from cola_world.progress import Bar
 from cola_world.training.vae import cache_latents
+from stages.cost import counted
 
 if __name__ == "__main__":
-    die_with_parent()
-    plan = json.loads(Path("runs/plan/latents.json").read_text())
-    clips, vae, out = Path("data/clips"), Path("runs/vae"), Path("data/latents")
-    with Bar("latents") as bar:
-        cache_latents(clips, vae, out, plan["crop"], plan["views"], bar.update, plan["num_frames"])
+    with counted("latents"):
+        plan = json.loads(Path("runs/plan/latents.json").read_text())
+        clips, vae, out = Path("data/clips"), Path("runs/vae"), Path("data/latents")
+        with Bar("latents") as bar:
+            cache_latents(clips, vae, out, plan["crop"], plan["views"], bar.update, plan["num_frames"])

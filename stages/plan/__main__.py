@@ -4,15 +4,13 @@ Run: python -m stages.plan (about a second at every scale).
 """
 
 import shutil
-import sys
 from pathlib import Path
 
 from cola_world import config, plan, weights
+from stages.cost import counted
 
 if __name__ == "__main__":
-    try:
+    with counted("plan"):
         files = plan.resolve(*config.load(Path(".")), weights.read_table(Path("data/weights.yaml")))
-    except ValueError as error:
-        sys.exit(str(error))
-    shutil.rmtree("runs/plan", ignore_errors=True)
-    plan.write(files, Path("runs/plan"))
+        shutil.rmtree("runs/plan", ignore_errors=True)
+        plan.write(files, Path("runs/plan"))

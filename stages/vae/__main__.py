@@ -4,13 +4,12 @@ Reads data/clips, writes runs/vae. Run: python -m stages.vae
 """
 
 import json
-import sys
 from pathlib import Path
 
-from cola_world.lifeline import die_with_parent
 from cola_world.progress import Bar
 from cola_world.training.vae import VAEPlan, make_vae
 from cola_world.weights import obtain_row
+from stages.cost import counted
 
 WEIGHTS = Path("data/weights")
 
@@ -22,12 +21,9 @@ def with_public_file(plan: dict, rows: dict) -> dict:
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    plan = json.loads(Path("runs/plan/vae.json").read_text())
-    rows = plan.pop("weights", None)
-    try:
+    with counted("vae"):
+        plan = json.loads(Path("runs/plan/vae.json").read_text())
+        rows = plan.pop("weights", None)
         plan = with_public_file(plan, rows) if rows else plan
         with Bar("vae") as bar:
             make_vae(Path("data/clips"), VAEPlan.model_validate(plan), Path("runs/vae"), bar.update)
-    except ValueError as error:
-        sys.exit(f"vae: {error}")

@@ -5,21 +5,17 @@ scale whose profile has `weights` has anything to do here. Run: python -m stages
 """
 
 import json
-import sys
 from pathlib import Path
 
-from cola_world.lifeline import die_with_parent
-from cola_world.weights import PublicFile, WeightsError, obtain, verified
+from cola_world.weights import PublicFile, obtain, verified
+from stages.cost import counted
 
 PLAN, OUT = Path("runs/plan/weights.json"), Path("data/weights")
 
 if __name__ == "__main__":
-    die_with_parent()
-    files = {name: PublicFile.model_validate(row) for name, row in json.loads(PLAN.read_text()).items()}
-    try:
+    with counted("weights", OUT / "cost.json"):
+        files = {name: PublicFile.model_validate(row) for name, row in json.loads(PLAN.read_text()).items()}
         facts = {name: verified(file, obtain(name, file, OUT)) for name, file in files.items()}
-    except WeightsError as error:
-        sys.exit(str(error))
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "verified.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    print(f"weights: verified {', '.join(facts)}" if facts else "weights: this scale's profile names none; nothing to do")
+        OUT.mkdir(parents=True, exist_ok=True)
+        (OUT / "verified.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        print(f"weights: verified {', '.join(facts)}" if facts else "weights: this scale's profile names none; nothing to do")

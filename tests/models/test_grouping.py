@@ -37,7 +37,8 @@ def test_guidance_drops_whole_groups(monkeypatch):
     model.flow = model.flow.model_copy(update={"action_drop": 0.5})
     forward = model.action_adaln.forward
     monkeypatch.setattr(model.action_adaln, "forward", lambda z: seen.append(z) or forward(z))
-    model.loss(torch.randn(64, 3, 4, 4, 4), torch.ones(64, 8, 64), torch.Generator().manual_seed(0))
+    x = torch.randn(64, 3, 4, 4, 4)
+    model.loss(x, torch.ones(64, 8, 64), model.draw(x.shape, torch.Generator().manual_seed(0), drop=True))
     dropped = (seen[0] == 0).all(-1)
     assert torch.equal(dropped, (seen[0] == 0).any(-1)) and 0.3 < dropped.float().mean() < 0.7
 

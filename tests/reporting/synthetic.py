@@ -78,7 +78,10 @@ def write_run(
         "protocol": "256 fixed held-out clips of 3 frames, 2 actions each, 2 tokens an action",
         "parameters": MODULES,
     }
-    cost = {"wall_s": 41.5, "steps": 1200, "samples": 19200, "peak_rss_mb": 610, "device": "cpu", "commit": "0123456789"}
+    cost = {
+        "wall_s": 41.5, "attempts": 1, "outcome": "done", "steps": 1200, "samples": 19200, "flops": 10**15,
+        "peak_rss_mb": 610, "peak_device_mb": 0, "device": "cpu", "devices": 1, "commit": "0123456789",
+    }  # fmt: skip
     dump(folder / "run.json", about)
     dump(folder / "cost.json", {"run": run, "seeds": {str(seed): cost for seed in seeds}})
     training = {"batch_size": 16, "learning_rate": 0.001, "rise": 80}

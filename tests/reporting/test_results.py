@@ -9,6 +9,7 @@ import synthetic
 
 from cola_world.reporting import results
 from cola_world.reporting.plan import read_plan
+from cola_world.reporting.site import cost_table
 
 
 @pytest.fixture
@@ -52,6 +53,20 @@ def test_order_of_the_rows_of_a_run_and_cost_change_nothing(root):
     results.collect(root)
     assert [(root / name).read_bytes() for name in (results.RESULTS, results.RUNS)] == before
     assert "99.5" in (root / results.COSTS).read_text()
+
+
+def test_costs_are_of_stages_runs_and_what_was_never_finished(root, monkeypatch):
+    monkeypatch.delenv("COLA_SCRATCH", raising=False)
+    spent = {"wall_s": 3.0, "attempts": 2, "outcome": "done", "steps": 0, "peak_rss_mb": 100, "peak_device_mb": 0, "device": "cpu"}
+    synthetic.dump(root / "runs/cost/vae.json", spent | {"run": "vae"})
+    failed = spent | {"run": "e2e", "seed": 4, "outcome": "failed", "wall_s": 60.0}
+    synthetic.dump(root / ".cola/runs/0123/attempts/1.json", failed)
+    results.collect(root)
+    costs = results.read_costs(root)
+    assert costs["run"].tolist() == ["vae", *["e2e"] * 3, *["lam"] * 3, "e2e"]
+    assert costs["outcome"].tolist() == ["done"] * 7 + ["failed"] and costs["wall_s"].sum() == 3 + 6 * 41.5 + 60
+    page = str(cost_table(costs))
+    assert "killed or failed, and not taken up again" in page and ">6</td>" in page  # 6 seeds of 1 PFLOP
 
 
 def test_a_run_that_is_no_longer_planned_is_left_out(root):

@@ -63,7 +63,7 @@ def test_fork_of_a_warmup_equals_a_warmup_that_never_stopped(inputs):
     """Forking into the same phase must be exact: weights, optimiser moments, learning rate, data."""
     whole = plan("warmup", "warmup", steps=12, snapshots=[6, 12])
     folder = run.run_seed(whole, 1, inputs, lambda done, total: None)
-    collect(whole, {1: folder}, inputs.runs / "warmup")
+    collect(whole, {1: folder}, inputs, inputs.runs / "warmup")
     fork = plan("fork", "warmup", (Parent(run="warmup", step=6, shared=False),), start=6, steps=6, snapshots=[6])
     forked = run.run_seed(fork, 1, inputs, lambda done, total: None)
     a, b = (checkpoint.load(path)[0] for path in (folder / "snapshots/12.safetensors", forked / "snapshots/6.safetensors"))
@@ -79,7 +79,7 @@ def test_frozen_world_model_is_not_in_a_warmup_snapshot(inputs):
 def trained(a_plan, inputs):
     """Run the plan and hand its outputs to later ones -> its folder in the store."""
     folder = run.run_seed(a_plan, 1, inputs, lambda done, total: None)
-    collect(a_plan, {1: folder}, inputs.runs / a_plan.run)
+    collect(a_plan, {1: folder}, inputs, inputs.runs / a_plan.run)
     return folder
 
 

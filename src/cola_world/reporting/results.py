@@ -14,9 +14,14 @@ from typing import Any
 
 import pandas as pd
 
+from cola_world.cost import unfinished
+
 RESULTS, RUNS, COSTS = (Path("reports") / name for name in ("results.csv", "runs.json", "costs.csv"))
 COLUMNS = ("run", "snapshot", "corpus", "seed", "scale", "metric", "value", "protocol", "commit")
-COST_COLUMNS = ("run", "seed", "wall_s", "steps", "samples", "peak_rss_mb", "device", "commit")
+COST_COLUMNS = (
+    "run", "seed", "outcome", "attempts", "wall_s", "steps", "samples", "flops", "mfu",
+    "peak_rss_mb", "peak_device_mb", "device", "devices", "commit",
+)  # fmt: skip
 # Where the metrics of a run are measured: the fixed held-out clips of the whole mixture.
 HELDOUT = "heldout"
 Row = dict[str, Any]
@@ -27,7 +32,7 @@ def collect(root: Path) -> None:
     folders = planned_runs(root)
     rows = sorted((row for folder in folders for row in run_rows(folder)), key=row_key)
     write(root / RESULTS, table(COLUMNS, rows))
-    write(root / COSTS, table(COST_COLUMNS, (row for folder in folders for row in cost_rows(folder))))
+    write(root / COSTS, table(COST_COLUMNS, cost_rows(root, folders)))
     runs = {folder.name: describe(folder, root) for folder in folders}
     write(root / RUNS, json.dumps(runs, indent=1, sort_keys=True) + "\n")
 
@@ -61,10 +66,14 @@ def row_key(row: Row) -> tuple:
     return row["run"], int(row["snapshot"]), row["corpus"], int(row["seed"]), row["metric"]
 
 
-def cost_rows(folder: Path) -> Iterator[Row]:
-    seeds = read_json(folder / "cost.json")["seeds"]
-    for seed in sorted(seeds, key=int):
-        yield {"run": folder.name, "seed": seed, **{name: seeds[seed].get(name, "") for name in COST_COLUMNS[2:]}}
+def cost_rows(root: Path, folders: list[Path]) -> Iterator[Row]:
+    """Of the stages ahead of training, of every run and seed, and of what was begun and never brought to an end."""
+    spent = [read_json(path) for path in sorted((root / "runs" / "cost").glob("*.json"))]
+    for folder in folders:
+        seeds = read_json(folder / "cost.json")["seeds"]
+        spent += [seeds[seed] | {"run": folder.name, "seed": seed} for seed in sorted(seeds, key=int)]
+    for cost in [*spent, *unfinished(root)]:
+        yield {name: cost.get(name, "") for name in COST_COLUMNS}
 
 
 def describe(folder: Path, root: Path) -> dict[str, Any]:
@@ -102,7 +111,8 @@ def read_rows(root: Path) -> pd.DataFrame:
 
 
 def read_costs(root: Path) -> pd.DataFrame:
-    return pd.read_csv(root / COSTS, dtype={"commit": str}, keep_default_na=False)
+    """`reports/costs.csv`; what a row does not have is missing, as the steps of a stage that trains nothing."""
+    return pd.read_csv(root / COSTS, dtype={"commit": str, "run": str})
 
 
 def read_runs(root: Path) -> dict[str, dict[str, Any]]:

@@ -89,20 +89,40 @@ def facts(page: Page) -> HTML:
 
 
 def cost_table(costs: pd.DataFrame) -> HTML:
-    """Time and memory by run; a run's seeds are summed."""
+    """Time, work and memory by stage and by run; a run's seeds are summed, and so is what was never brought to an end."""
     if costs.empty:
         return html.paragraph("No run has been made.")
-    rows = []
-    for run, seeds in costs.groupby("run"):
-        minutes = seeds["wall_s"].sum() / 60
-        peak = f"{seeds['peak_rss_mb'].max():,} MB"
-        devices = ", ".join(sorted(set(seeds["device"])))
-        steps, samples = f"{seeds['steps'].max():,}", f"{seeds['samples'].sum():,}"
-        rows.append([run, f"{len(seeds)}", steps, samples, f"{minutes:.1f} min", peak, devices])
-    total = f"{costs['wall_s'].sum() / 60:.1f} min"
-    rows.append(["all", "", "", f"{costs['samples'].sum():,}", total, f"{costs['peak_rss_mb'].max():,} MB", ""])
-    head = ["run", "seeds", "optimiser steps each", "clips seen", "time, seeds summed", "most memory of one", "device"]
+    finished = costs["outcome"] == "done"
+    rows = [cost_row(run, seeds) for run, seeds in costs[finished].groupby("run", sort=False)]
+    if not finished.all():
+        rows.append(cost_row("killed or failed, and not taken up again", costs[~finished]))
+    rows.append(cost_row("all", costs))
+    head = ["run", "seeds", "attempts", "optimiser steps each", "clips seen", "PFLOP", "MFU", "time", "most memory", "device"]
     return html.table(head, rows, "costs")
+
+
+def cost_row(name: str, spent: pd.DataFrame) -> list[str]:
+    """One line of the table; a dash for what such work does not have."""
+    seeds, steps, samples, flops = (spent[column].dropna() for column in ("seed", "steps", "samples", "flops"))
+    steps = steps[steps > 0]
+    return [
+        name,
+        f"{len(seeds)}" if name != "all" and len(seeds) else "–",
+        f"{int(spent['attempts'].fillna(1).sum())}",
+        f"{int(steps.max()):,}" if name != "all" and len(steps) else "–",
+        f"{int(samples.sum()):,}" if len(samples) else "–",
+        f"{flops.sum() / 1e15:.3g}" if len(flops) else "–",
+        f"{spent['mfu'].mean():.1%}" if spent["mfu"].notna().any() else "–",
+        f"{spent['wall_s'].sum() / 60:.1f} min",
+        memory(spent),
+        ", ".join(sorted(set(spent["device"]))),
+    ]
+
+
+def memory(spent: pd.DataFrame) -> str:
+    """Of a process, and of its device where that has memory of its own."""
+    process, device = spent["peak_rss_mb"].max(), spent["peak_device_mb"].max()
+    return f"{process:,.0f} MB" + (f", {device:,.0f} MB on the device" if device > 0 else "")
 
 
 def assumption_table(root: Path) -> HTML:

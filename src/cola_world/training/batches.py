@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cola_world.data.clips import ClipCache, ClipSampler
 from cola_world.models.idm import unit_pixels
-from cola_world.training.phases import Batch, Draws
+from cola_world.training.phases import Batch, Draws, Shapes
 
 
 class BatchConfig(BaseModel):
@@ -88,6 +88,12 @@ class CachedBatches:
         return ClipSampler(
             self.cache, num_frames=config.num_frames, weights=config.weights, split=split, seed=self.seed
         )
+
+    def shapes(self) -> Shapes:
+        """Of one clip, and of its latents."""
+        frames = self.config.num_frames
+        latents = self.latents.shape[2:] if self.by_clip else (frames, *self.latents.shape[2:])
+        return Shapes((frames, 3, self.views.crop, self.views.crop), latents)
 
     def gather(self, indices_BT: np.ndarray, view_B: np.ndarray) -> Batch:
         video = channels_first(self.views.cut(self.cache.frames, indices_BT, view_B))

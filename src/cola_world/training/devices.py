@@ -3,17 +3,17 @@
 One process on one device is the case of one share; there is no other code path.
 """
 
+from __future__ import annotations
+
 import functools
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
 from cola_world.models.action_adaln import ActionBlock
@@ -48,7 +48,7 @@ class DeviceConfig(BaseModel):
     attention: AttentionConfig = AttentionConfig()
 
     @model_validator(mode="after")
-    def kernels_fit(self) -> "DeviceConfig":
+    def kernels_fit(self) -> DeviceConfig:
         for along, kernel in self.attention:
             if kernel in ("flash", "cudnn") and self.precision == "fp32":
                 raise ValueError(f"attention.{along}: {kernel!r} has no fp32 on a GPU; right would be 'efficient', or precision: bf16")
@@ -72,19 +72,17 @@ class Devices:
     """This process's place among all; made once a process."""
 
     def __init__(self, config: DeviceConfig | None = None):
+        # Only here, and DTensor below: they take seconds to import, and most who read a configuration train nothing.
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+
         config = config or DeviceConfig()
         self.config = config
-        sharding = None
-        if config.parallel == "fsdp2":
-            names = [block.__name__ for block in BLOCKS]
-            sharding = FullyShardedDataParallelPlugin(
-                fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=names,
-                # Autocast alone says what is bf16, as it does under DDP: else codebook and rotary frequencies would be, too.
-                mixed_precision_policy=MixedPrecisionPolicy(),
-            )  # fmt: skip
         precision = "no" if config.precision == "fp32" else config.precision
-        copies = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-        self.accelerator = Accelerator(mixed_precision=precision, fsdp_plugin=sharding, kwargs_handlers=[copies])
+        self.accelerator = Accelerator(
+            mixed_precision=precision,
+            fsdp_plugin=sharding() if config.parallel == "fsdp2" else None,
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        )
         self.device = self.accelerator.device
         self.ranks, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.writes = self.accelerator.is_main_process
@@ -154,6 +152,20 @@ class Devices:
         return said[0]
 
 
+def sharding() -> Any:
+    """Accelerate's plugin for FSDP2: each block by itself."""
+    from accelerate import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=[block.__name__ for block in BLOCKS],
+        # Autocast alone says what is bf16, as it does under DDP: else codebook and rotary frequencies would be, too.
+        mixed_precision_policy=MixedPrecisionPolicy(),
+    )
+
+
 def recomputed(forward: Call) -> Call:
     """A function and no `functools.partial`, which torch.compile does not look into."""
 
@@ -173,13 +185,21 @@ def compile_block(block: nn.Module) -> None:
     block.compile(backend=BACKEND, fullgraph=True)
 
 
+def sharded(value: Tensor) -> bool:
+    """Whether it is a DTensor; where nobody has made one, the module that has them is not loaded for asking."""
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return distributed is not None and isinstance(value, distributed.DTensor)
+
+
 def whole(value: Tensor) -> Tensor:
     """A tensor that may be a shard, as one; every rank must ask."""
     value = value.detach()
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor() if sharded(value) else value
 
 
 def laid_as(value: Tensor, like: Tensor) -> Tensor:
     """`value` where `like` is: on its device, and as its shard where that is one."""
     value = value.to(like.device)
-    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
+    if not sharded(like):
+        return value
+    return sys.modules["torch.distributed.tensor"].distribute_tensor(value, like.device_mesh, like.placements)

@@ -50,6 +50,13 @@ def phase_of(name: str, bottleneck: str) -> Phase:
     return replace(phase, losses=(*(loss for loss in phase.losses if loss not in VQ_LOSSES), "kl"))
 
 
+class Shapes(NamedTuple):
+    """One clip, and its latents: (T, 3, Y, X) and (L, C, y, x)."""
+
+    video: tuple[int, ...]
+    latents: tuple[int, ...]
+
+
 class Batch(NamedTuple):
     """RGB [B, T, 3, Y, X], uint8 or in [0, 1], and the same clips' VAE latents [B, L, C, y, x]; L = T where the VAE joins no frames."""
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import torch
 
+from cola_world.files import renamed
+from cola_world.flops import peak_flops, step_cost
 from cola_world.lifeline import die_with_parent
 from cola_world.plan import RunPlan
 from cola_world.progress import Bar
+from cola_world.training.batches import CachedBatches
 from cola_world.training.run import Inputs, run_seed
-from cola_world.training.store import write_atomically
 from cola_world.training.worker import launch
 
 REPORT_EVERY_S = 0.5
@@ -57,6 +59,8 @@ def run_all(plans: list[RunPlan], inputs: Inputs) -> dict[Job, Path]:
     label = ", ".join(plan.run for plan in plans)
     with ProcessPoolExecutor(workers, context, start_worker, (channel, threads)) as pool, Bar(label) as bar:
         futures = {pool.submit(work, plan, seed, inputs): (run, seed) for (run, seed), plan in jobs.items()}
+        for plan in plans:
+            step_flops(plan, inputs)  # counted while the workers start, and known when they are done
         follow(futures, channel, bar, sum(plan.optimiser_steps() for plan in jobs.values()))
         return {job: future.result() for future, job in futures.items()}
 
@@ -81,20 +85,42 @@ def follow(futures: dict[Future, Job], channel: multiprocessing.Queue, bar: Bar,
                 raise ValueError(LOST) if isinstance(error, BrokenProcessPool) else error
 
 
-def collect(plan: RunPlan, folders: dict[int, Path], out: Path) -> None:
+def step_flops(plan: RunPlan, inputs: Inputs) -> int:
+    """Of one optimiser step, on all devices together."""
+    shapes = CachedBatches(inputs.clips, inputs.latents, plan.batches, seed=0).shapes()
+    return step_cost(plan.system, plan.phase, shapes, plan.training.batch_size).flops
+
+
+def collect(plan: RunPlan, folders: dict[int, Path], inputs: Inputs, out: Path) -> None:
     """Copy the finished runs from the store to `out` in the layout that later steps read."""
-    costs = {}
+    costs, flops = {}, step_flops(plan, inputs)
     for seed, folder in folders.items():
         for steps in plan.snapshots:
-            target = out / "snapshots" / str(steps) / f"seed{seed}.safetensors"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / "snapshots" / f"{steps}.safetensors", target)
-        (out / "metrics").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / "metrics.csv", out / "metrics" / f"seed{seed}.csv")
-        costs[str(seed)] = json.loads((folder / "done.json").read_text())
+            copy(folder / "snapshots" / f"{steps}.safetensors", out / "snapshots" / str(steps) / f"seed{seed}.safetensors")
+        copy(folder / "metrics.csv", out / "metrics" / f"seed{seed}.csv")
+        costs[str(seed)] = cost_of(plan, json.loads((folder / "done.json").read_text()), flops)
     parameters = next(iter(costs.values()))["parameters"]
-    write_atomically(out / "run.json", json.dumps(describe(plan, parameters), indent=1, sort_keys=True) + "\n")
-    write_atomically(out / "cost.json", json.dumps({"run": plan.run, "seeds": costs}, indent=1, sort_keys=True) + "\n")
+    write_json(out / "run.json", describe(plan, parameters))
+    write_json(out / "cost.json", {"run": plan.run, "seeds": costs})
+
+
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def cost_of(plan: RunPlan, spent: dict, flops: int) -> dict:
+    """What a seed has spent, with what it computed for that; utilisation (MFU) where the device's peak is known."""
+    spent |= {"samples": spent["steps"] * plan.training.batch_size, "flops": spent["steps"] * flops}
+    peak = peak_flops(spent["device"])
+    if peak:
+        spent["mfu"] = round(spent["flops"] / (spent["wall_s"] * spent["devices"] * peak), 4)
+    return spent
+
+
+def write_json(path: Path, content: dict) -> None:
+    with renamed(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def describe(plan: RunPlan, parameters: dict[str, int]) -> dict:
@@ -116,4 +142,4 @@ def run_to(plans: list[RunPlan], inputs: Inputs, out: Path) -> None:
     """Train the runs and leave each in its own folder below `out`."""
     folders = run_all(plans, inputs)
     for plan in plans:
-        collect(plan, {seed: folders[plan.run, seed] for seed in plan.seeds}, out / plan.run)
+        collect(plan, {seed: folders[plan.run, seed] for seed in plan.seeds}, inputs, out / plan.run)

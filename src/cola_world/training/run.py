@@ -2,7 +2,6 @@
 
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from cola_world.cost import Attempt
 from cola_world.evaluation.health import measure
 from cola_world.models.system import System
 from cola_world.plan import RunPlan
@@ -49,11 +49,10 @@ Progress = Callable[[int, int], None]
 class SeedRun:
     """State of one run and seed between optimiser steps."""
 
-    def __init__(self, plan: RunPlan, seed: int, inputs: Inputs, folder: store.RunFolder, devices: Devices):
-        self.plan, self.folder, self.devices = plan, folder, devices
+    def __init__(self, plan: RunPlan, seed: int, inputs: Inputs, folder: store.RunFolder, devices: Devices, attempt: Attempt):
+        self.plan, self.folder, self.devices, self.attempt = plan, folder, devices, attempt
         self.phase = phase_of(plan.phase, plan.system.bottleneck)
         self.rows: list[tuple[int, str, float]] = []
-        self.wall_s = 0.0
         self.batches = CachedBatches(inputs.clips, inputs.latents, plan.batches, seed)
         self.heldout = self.batches.heldout()
         self.system = System(plan.system, seed)
@@ -93,7 +92,7 @@ class SeedRun:
             )
         checkpoint.load_parts(self.system, tensors)
         self.trainer.load_optimizer(tensors)
-        self.trainer.step, self.wall_s = progress["step"], progress["wall_s"]
+        self.trainer.step = progress["step"]
         self.rows = [tuple(row) for row in progress["rows"]]
 
     def save_state(self, losses: dict[str, torch.Tensor]) -> None:
@@ -102,7 +101,7 @@ class SeedRun:
         tensors = dict(self.trainer.tensors(optimizer=True))
         if self.devices.writes and self.folder.state.exists():
             os.replace(self.folder.state, self.folder.before)
-        progress = {"step": self.trainer.step, "rows": self.rows, "wall_s": self.wall_s, "fingerprint": self.folder.path.name}
+        progress = {"step": self.trainer.step, "rows": self.rows, "fingerprint": self.folder.path.name}
         self.save(tensors, self.folder.state, progress)
 
     def save_snapshot(self, steps: int) -> None:
@@ -131,17 +130,16 @@ class SeedRun:
                 raise ValueError(f"{self.plan.run}: {name} is {value} at {when}; try a lower learning_rate")
 
     def train(self, progress: Progress) -> None:
-        started, saved = time.monotonic() - self.wall_s, time.monotonic()
+        saved = time.monotonic()
         while self.trainer.step < self.last:
             losses = self.trainer.train_step()
+            self.attempt.steps += 1
             step = self.trainer.step
             if step in self.logs:
                 self.log(self.logs[step], losses)
             if step in self.snapshots:
                 self.save_snapshot(self.snapshots[step])
-            now = time.monotonic()
-            self.wall_s = now - started
-            if self.may_save(step) and self.devices.agreed(now - saved > SAVE_EVERY_S):
+            if self.may_save(step) and self.devices.agreed(time.monotonic() - saved > SAVE_EVERY_S):
                 self.save_state(losses)
                 saved = time.monotonic()
             if self.devices.writes:
@@ -151,20 +149,8 @@ class SeedRun:
         """Ranks have clocks of their own and agree now and then, for agreeing takes them time."""
         return self.devices.ranks == 1 or step % AGREE_EVERY == 0
 
-    def cost(self) -> dict:
-        steps = self.last - self.first
-        return {
-            "wall_s": round(self.wall_s, 1),
-            "steps": steps,
-            "samples": steps * self.plan.training.batch_size,
-            "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            "device": str(self.devices.device.type),
-            "devices": self.devices.ranks,
-            "commit": commit(),
-            "parameters": {
-                part: sum(p.numel() for p in module.parameters()) for part, module in self.system.parts().items()
-            },
-        }
+    def parameters(self) -> dict[str, int]:
+        return {part: sum(p.numel() for p in module.parameters()) for part, module in self.system.parts().items()}
 
 
 def run_seed(plan: RunPlan, seed: int, inputs: Inputs, progress: Progress) -> Path:
@@ -174,12 +160,14 @@ def run_seed(plan: RunPlan, seed: int, inputs: Inputs, progress: Progress) -> Pa
     with store.locked(path) if devices.writes else nullcontext():
         if folder.done.exists():
             return path
-        run = SeedRun(plan, seed, inputs, folder, devices)
-        run.resume()
-        run.train(progress)
+        about = {"run": plan.run, "seed": seed, "scale": plan.scale, "devices": devices.ranks}
+        with Attempt(folder.attempts if devices.writes else None, **about) as attempt:
+            run = SeedRun(plan, seed, inputs, folder, devices, attempt)
+            run.resume()
+            run.train(progress)
         if devices.writes:
             folder.write_metrics(run.rows)
-            folder.finish(run.cost())
+            folder.finish({"commit": commit(), "parameters": run.parameters()})
         devices.wait()
     return path
 

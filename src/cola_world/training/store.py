@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import cola_world
+from cola_world import cost
+from cola_world.files import renamed, scratch
 from cola_world.plan import RunPlan
 from cola_world.training import checkpoint
 
 CODE = ("models", "training", "evaluation", "data/clips.py")
 # What a run is called, who else runs, and how many at a time do not change its result.
 IRRELEVANT = {"run", "seeds", "workers", "launch"}
-
-
-def scratch() -> Path:
-    """Folder of all runs: $COLA_SCRATCH, else `.cola` where the program was started."""
-    return Path(os.environ.get("COLA_SCRATCH", ".cola")).absolute()
 
 
 def run_path(plan: RunPlan, seed: int, inputs: dict[str, Path]) -> Path:
@@ -72,6 +69,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.state, self.before, self.done = path / "state.safetensors", path / "before.safetensors", path / "done.json"
+        self.attempts = path / "attempts"
 
     def snapshot(self, step: int) -> Path:
         return self.path / "snapshots" / f"{step}.safetensors"
@@ -85,15 +83,13 @@ class RunFolder:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("step", "metric", "value"))
         writer.writerows((step, metric, f"{value:.6g}") for step, metric, value in rows)
-        write_atomically(self.metrics, text.getvalue())
+        with renamed(self.metrics) as partial:
+            partial.write_text(text.getvalue())
 
-    def finish(self, cost: dict[str, Any]) -> None:
-        write_atomically(self.done, json.dumps(cost, indent=1, sort_keys=True) + "\n")
+    def finish(self, about: dict[str, Any]) -> None:
+        """`about` and the cost of all attempts."""
+        with renamed(self.done) as partial:
+            partial.write_text(json.dumps(cost.total(self.attempts) | about, indent=1, sort_keys=True) + "\n")
+        cost.settle(self.attempts)
         for state in (self.state, self.before):
             state.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cola_world.files import renamed
 from cola_world.lifeline import die_with_parent
 from cola_world.plan import RunPlan
 from cola_world.progress import Bar
@@ -22,7 +23,8 @@ def launch(plan: RunPlan, seed: int, inputs: Inputs) -> Path:
     path = store.run_path(plan, seed, inputs.files(plan, seed))
     path.mkdir(parents=True, exist_ok=True)
     file = path / "plan.json"
-    store.write_atomically(file, plan.model_dump_json())
+    with renamed(file) as partial:
+        partial.write_text(plan.model_dump_json())
     folders = [word for name, folder in inputs._asdict().items() for word in (f"--{name}", str(folder))]
     command = [*shlex.split(plan.launch), "-m", "cola_world.training.worker", str(file), "--seed", str(seed), *folders]
     status = subprocess.run(command, check=False).returncode
