@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.measuring import compare, seconds
 from cola_world.data.clips import ClipCache, ClipSampler
+from cola_world.models.idm import unit_pixels
 from cola_world.models.system import System
 from cola_world.models.vae import load_vae
 from cola_world.plan import RunPlan
@@ -97,7 +98,7 @@ def step_ms(trainer: Trainer, watch: Stopwatch) -> tuple[float, float]:
 def encoding_ms() -> float:
     """What the VAE would take of every step, were its latents not cached."""
     trainer, vae = trainer_of("e2e"), load_vae(VAE_FOLDER)
-    video = trainer.source.at(0, trainer.config.batch_size, True).video
+    video = unit_pixels(trainer.source.at(0, trainer.config.batch_size, True).video)
     return 1e3 * statistics.median(seconds(lambda: vae.encode(video)) for _ in range(5))
 
 
