@@ -10,12 +10,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RENDERS := $(VENV)/.renders
 
-.PHONY: help repro test lint lock clean
+.PHONY: help repro test compare lint lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make repro   set up, then run what is out of date and make reports/index.html"
 	@echo "make test    set up, then run the tests, with the whole graph at smoke scale"
+	@echo "make compare the experiments of dvc exp run, side by side: reports/experiments.html"
 	@echo "make lint    ruff"
 	@echo "make lock    requirements.in -> requirements.lock"
 	@echo "make clean   remove the environment and bytecode; data, runs and reports stay"
@@ -26,6 +27,9 @@ repro: $(READY) $(RENDERS)
 
 test: $(READY) $(RENDERS)
 	@$(BIN)/python -m pytest
+
+compare: $(READY)
+	@$(BIN)/python -m stages.compare
 
 lint: $(READY)
 	@$(BIN)/ruff check .

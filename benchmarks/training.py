@@ -5,6 +5,7 @@ benchmarks/training.md. On a GPU every part is waited for, so that a part's time
 """
 
 import platform
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,9 +17,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.measuring import compare
+from benchmarks.measuring import compare, seconds
 from cola_world.data.clips import ClipCache, ClipSampler
+from cola_world.models.idm import unit_pixels
 from cola_world.models.system import System
+from cola_world.models.vae import load_vae
 from cola_world.plan import RunPlan
 from cola_world.training.batches import CachedBatches
 from cola_world.training.devices import Devices
@@ -28,6 +31,7 @@ from cola_world.training.phases import phase_of
 OUT = Path(__file__).with_suffix(".md")
 RUNS = ("pretrain", "lam", "warmup", "e2e")
 PARTS = ("data", "LAM", "world model", "backward", "optimiser")
+VAE_FOLDER = Path("runs/vae")
 STEPS, WARM_UP = 60, 10
 
 
@@ -67,26 +71,35 @@ def split(run: str) -> str:
     """Milliseconds a step, whole and by part; what no part has is the loop's own."""
     trainer = trainer_of(run)
     watch = Stopwatch(trainer.devices.device)
-    whole = step_ms(trainer, watch)
+    whole, idle = step_ms(trainer, watch)
     watch.around(trainer.source, "at", "data")
     watch.around(trainer.system, "latent_actions", "LAM")
     watch.around(trainer.system.fdm, "loss", "LAM")
     watch.around(trainer.system.world_model, "loss", "world model")
     watch.around(trainer.devices, "backward", "backward")
     watch.around(trainer.optimizer, "step", "optimiser")
-    watched = step_ms(trainer, watch)
+    watched, _ = step_ms(trainer, watch)
     shares = [1e3 * watch.seconds[part] / (STEPS + WARM_UP) for part in PARTS]
     cells = " | ".join(f"{value:.1f}" for value in (whole, *shares, max(0.0, watched - sum(shares))))
-    return f"| {run} | {trainer.config.batch_size} | {cells} |"
+    return f"| {run} | {trainer.config.batch_size} | {cells} | {idle:.1%} |"
 
 
-def step_ms(trainer: Trainer, watch: Stopwatch) -> float:
+def step_ms(trainer: Trainer, watch: Stopwatch) -> tuple[float, float]:
+    """Milliseconds a step, and the share of the time in which the process had nothing to do or was kept from it."""
     for _ in range(WARM_UP):
         trainer.train_step()
-    start = watch.now()
+    start, used = watch.now(), time.process_time()
     for _ in range(STEPS):
         trainer.train_step()
-    return 1e3 * (watch.now() - start) / STEPS
+    elapsed = watch.now() - start
+    return 1e3 * elapsed / STEPS, max(0.0, 1 - (time.process_time() - used) / elapsed)
+
+
+def encoding_ms() -> float:
+    """What the VAE would take of every step, were its latents not cached."""
+    trainer, vae = trainer_of("e2e"), load_vae(VAE_FOLDER)
+    video = unit_pixels(trainer.source.at(0, trainer.config.batch_size, True).video)
+    return 1e3 * statistics.median(seconds(lambda: vae.encode(video)) for _ in range(5))
 
 
 class Mp4Clips:
@@ -151,11 +164,13 @@ def main() -> None:
         "",
         f"Made by `python -m benchmarks.training` at scale {scale}: one thread of a {platform.machine()} CPU, torch {torch.__version__}.",
         f"Milliseconds a step, mean of {STEPS}: the free step, then its parts in steps that were watched. LAM and world model: their",
-        "forwards; VAE latents are cached and take no time here. The rest is drawing noise, clipping, and the loop.",
+        "forwards. The rest is drawing noise, clipping, and the loop. Idle: the share of the free step in which the process waited.",
         "",
-        f"| phase | clips | step | {' | '.join(PARTS)} | rest |",
-        "|" + "---|" * (len(PARTS) + 4),
+        f"| phase | clips | step | {' | '.join(PARTS)} | rest | idle |",
+        "|" + "---|" * (len(PARTS) + 5),
         *(split(run) for run in RUNS),
+        "",
+        f"VAE latents are cached; encoding a batch anew would take {encoding_ms():.0f} ms of every step.",
         "",
         "Clips a second from the cache (pixels and latents of a random crop), against the same clips' pixels from the mp4s, in turns.",
         "",

@@ -82,7 +82,7 @@ def counted_step(config: SystemConfig, phase: str, shapes: Shapes, clips: int) -
     select_trainable(system, row)
     kept = Kept(system)
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(kept.add, lambda tensor: tensor):
-        draws = draw(system, row, clips, batch, torch.Generator()).to(META)
+        draws = draw(system, row, clips, batch, torch.Generator()).each(lambda values: values.to(META))
         sum(phase_losses(system, row, batch, draws).values()).backward()
     system.zero_grad()
     return Cost(counter.get_total_flops(), kept.bytes())

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -95,21 +97,6 @@ def test_a_state_of_another_run_is_refused(inputs, tmp_path):
         run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
 
 
-def test_a_full_disk_leaves_the_last_state(inputs, undisturbed, tmp_path, monkeypatch):
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    folder = stopped(inputs, tmp_path, 4)
-    before = (folder / "state.safetensors").read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(ValueError, match=r"cannot be written \(.*No space left on device.*\); make room and run again"):
-            run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
-    kept = [path for name in ("state", "before") if (path := folder / f"{name}.safetensors").exists()]
-    assert before in [path.read_bytes() for path in kept] and not list(folder.rglob("*.partial"))
-    assert result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
-
-
 def test_lost_numbers_end_the_run_and_are_never_saved(inputs, undisturbed, tmp_path, monkeypatch):
     step = Trainer.train_step
 
@@ -162,12 +149,30 @@ WORKER = "from cola_world.training import run, worker; run.SAVE_EVERY_S = 0.1; w
 KILLS = 20
 
 
-def worker(a_plan, inputs, file, scratch) -> subprocess.Popen:
+def worker(a_plan, inputs, file, scratch, **options) -> subprocess.Popen:
     file.write_text(a_plan.model_dump_json())
     folders = [word for name, folder in inputs._asdict().items() for word in (f"--{name}", str(folder))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "COLA_SCRATCH": str(scratch)}
     command = [sys.executable, "-c", WORKER, str(file), "--seed", "1", *folders]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+def small_files() -> None:
+    """No file of the process may grow larger: writing fails as on a full disk, in the middle of a file."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing(inputs, undisturbed, tmp_path):
+    scratch = tmp_path / "scratch"
+    folder = stopped(inputs, tmp_path, 4)
+    kept = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    process = worker(plan("run", "e2e"), inputs, tmp_path / "plan.json", scratch, preexec_fn=small_files)
+    _, said = process.communicate()
+    assert process.returncode == 1 and "Traceback" not in said
+    assert re.fullmatch(r"run: .*safetensors: cannot be written \(.*File too large.*\); make room and run again, .*", said.splitlines()[-1])
+    left = {path.read_bytes() for path in folder.glob("*.safetensors")}
+    assert left and left <= set(kept.values()) and not list(folder.rglob("*.partial"))
+    assert result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
 
 
 def test_killed_at_twenty_moments_it_ends_with_the_same_bits(inputs, tmp_path, monkeypatch):

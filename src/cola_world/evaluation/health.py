@@ -72,8 +72,8 @@ class HeldOut:
 
     def each(self, function: Callable[..., Any], *values: Tensor) -> list[Any]:
         """`function(system, chunk, …)` for all chunks of this rank's rows of `values`."""
-        parts = [self.ranks.own(value).to(self.ranks.device).tensor_split(self.chunks) for value in values]
-        return [self.call(function, *chunk) for chunk in zip(*parts, strict=True)]
+        parts = [self.ranks.own(value).tensor_split(self.chunks) for value in values]
+        return [self.call(function, *(value.to(self.ranks.device) for value in chunk)) for chunk in zip(*parts, strict=True)]
 
     def gathered(self, parts: list[Tensor]) -> Tensor:
         """Rows of all chunks and ranks."""

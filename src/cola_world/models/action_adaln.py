@@ -68,7 +68,8 @@ class ActionAdaLN(nn.Module):
     def forward(self, z_BGZ: Tensor) -> Tensor:
         """z: grouped latent actions [B, G, n * Z], zero where dropped for guidance -> modulation [B, G + 1, 6, D]."""
         x_BGW = self.embed(z_BGZ)
-        x_BGW = x_BGW + sincos_1d(x_BGW.shape[-1], torch.arange(x_BGW.shape[1])).to(x_BGW)
+        places_G = torch.arange(x_BGW.shape[1], device=x_BGW.device)
+        x_BGW = x_BGW + sincos_1d(x_BGW.shape[-1], places_G).to(x_BGW)
         for block in self.blocks:
             x_BGW = block(x_BGW)
         modulation_BG6D = self.out(x_BGW).unflatten(-1, (6, self.model_width))

@@ -5,11 +5,10 @@ Shape letters: B clips, A actions, M tokens of an action, Z token size.
 
 from typing import NamedTuple
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from cola_world.models.layers import initialise_linear
+from cola_world.models.layers import in_fp32, initialise_linear
 
 
 class ContinuousConfig(BaseModel):
@@ -48,7 +47,7 @@ class ContinuousBottleneck(nn.Module):
         self.moments = nn.Linear(token_size, 2 * token_size)
         self.apply(initialise_linear)
 
-    @torch.autocast("cuda", enabled=False)
+    @in_fp32
     def forward(self, x_BAMZ: Tensor, noise_BAMZ: Tensor | None = None) -> Continuous:
         """x: the IDM's output [B, A, M, Z], any float type -> a sample by `noise` of N(0, 1); without it, the mean."""
         mean, log_variance = self.moments(x_BAMZ.float()).chunk(2, dim=-1)

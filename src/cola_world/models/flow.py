@@ -4,6 +4,7 @@ Shape letters: B clips, T latent frames, A actions, C channels, Y X latent pixel
 """
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -37,11 +38,8 @@ class FlowDraws(NamedTuple):
     eps_BTCYX: Tensor
     keep_BA: Tensor | None
 
-    def of(self, clips: slice) -> "FlowDraws":
-        return FlowDraws(*(None if values is None else values[clips] for values in self))
-
-    def to(self, device: torch.device) -> "FlowDraws":
-        return FlowDraws(*(None if values is None else values.to(device, non_blocking=True) for values in self))
+    def each(self, function: Callable[[Tensor], Tensor]) -> "FlowDraws":
+        return FlowDraws(*(None if values is None else function(values) for values in self))
 
 
 def resolution_ratio(height: int, width: int, frames: int, scale: float = 1.0) -> float:

@@ -4,6 +4,8 @@ Shape letters: B clips, T frames, A actions (= T - 1), S patches of a frame, D w
 C colour channels, Y X pixels.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -30,11 +32,21 @@ class IDMConfig(BaseModel):
     token_size: int = 32
 
 
+def unit_pixels(video_BTCYX: Tensor) -> Tensor:
+    """uint8 RGB to [0, 1]; what is no uint8 is that already. Caches hold bytes, and a GPU makes floats of them faster."""
+    return video_BTCYX.float() / 255 if video_BTCYX.dtype == torch.uint8 else video_BTCYX
+
+
+@functools.cache
+def pixel_statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [3, 1, 1]; kept, because a GPU would wait for each copy from here."""
+    return tuple(torch.tensor(values, device=device, dtype=dtype).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+
+
 def normalise_pixels(video_BTCYX: Tensor) -> Tensor:
     """RGB in [0, 1] to ImageNet-normalised values."""
-    mean = video_BTCYX.new_tensor(PIXEL_MEAN).view(3, 1, 1)
-    std = video_BTCYX.new_tensor(PIXEL_STD).view(3, 1, 1)
-    return (video_BTCYX - mean) / std
+    mean_C11, std_C11 = pixel_statistics(video_BTCYX.device, video_BTCYX.dtype)
+    return (video_BTCYX - mean_C11) / std_C11
 
 
 class STBlock(nn.Module):
@@ -77,7 +89,7 @@ class AttentionPooling(nn.Module):
         q, k, v = (rearrange(y, "n l (h k) -> n h l k", h=self.heads) for y in (queries, self.k(x_NSD), self.v(x_NSD)))
         pooled = rearrange(F.scaled_dot_product_attention(q, k, v), "n h m k -> n m (h k)")
         pooled_NMD = self.proj(pooled)
-        return self.out(pooled_NMD + self.mlp(self.norm(pooled_NMD)))
+        return self.out(pooled_NMD + self.mlp(self.norm(pooled_NMD.to(self.norm.weight.dtype))))
 
 
 class IDM(nn.Module):
@@ -99,7 +111,7 @@ class IDM(nn.Module):
         batch, frames = video_BTCYX.shape[:2]
         patches = self.patch(normalise_pixels(video_BTCYX).flatten(0, 1))
         x_BTSD = rearrange(patches, "(b t) d y x -> b t (y x) d", b=batch) + self.positions_SD
-        time_TD = sincos_1d(self.config.width, torch.arange(frames)).to(x_BTSD)
+        time_TD = sincos_1d(self.config.width, torch.arange(frames, device=x_BTSD.device)).to(x_BTSD)
         for index, block in enumerate(self.blocks):
             x_BTSD = block(x_BTSD, time_TD if index == 0 else None)
         x_BTSD = self.norm(x_BTSD)

@@ -3,9 +3,28 @@
 Shape letters: N any batch, L sequence, D width, H heads, K head size, P grid points.
 """
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Literal, TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Function = TypeVar("Function", bound=Callable)
+Kernel = Literal["flash", "efficient", "cudnn", "math", "plain"]
+FUSED = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+
+
+def in_fp32(function: Function) -> Function:
+    """Without autocast, on whatever device: for what rounding must not decide. Its inputs are cast by the function itself."""
+    return torch.autocast("cuda", enabled=False)(torch.autocast("cpu", enabled=False)(function))
 
 
 class RotaryEmbedding(nn.Module):
@@ -44,16 +63,41 @@ class Past:
         return torch.cat((self.key, k_NHLK), 2), torch.cat((self.value, v_NHLK), 2)
 
 
+def attend(q_NHLK: Tensor, k_NHLK: Tensor, v_NHLK: Tensor, causal: bool, kernel: Kernel | None) -> Tensor:
+    """Softmax attention by a kernel's name; None leaves the choice to torch."""
+    if kernel == "plain":
+        return attend_plainly(q_NHLK, k_NHLK, v_NHLK, causal)
+    with sdpa_kernel(FUSED[kernel]) if kernel else nullcontext():
+        return F.scaled_dot_product_attention(q_NHLK, k_NHLK, v_NHLK, is_causal=causal)
+
+
+def attend_plainly(q_NHLK: Tensor, k_NHLK: Tensor, v_NHLK: Tensor, causal: bool) -> Tensor:
+    """Attention as products and sums, for the few frames of a clip, where a fused kernel would fill a tile of 64 with 8 rows.
+
+    Only a compiler makes it cheap: it keeps the products [N, H, L, L, K] in registers, and eager torch in memory.
+    """
+    q, k, v = q_NHLK.float(), k_NHLK.float(), v_NHLK.float()
+    scores_NHLL = (q[..., :, None, :] * k[..., None, :, :]).sum(-1) * q.shape[-1] ** -0.5
+    if causal:
+        later_LL = torch.ones(scores_NHLL.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores_NHLL = scores_NHLL.masked_fill(later_LL, float("-inf"))
+    return (scores_NHLL.softmax(-1)[..., None] * v[..., None, :, :]).sum(-2).to(v_NHLK.dtype)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with a norm on queries and keys, computed in fp32 before the rotation.
 
-    `norm` is `nn.RMSNorm` in STDiT3 and `nn.LayerNorm` in the LAM.
+    `norm` is `nn.RMSNorm` in STDiT3 and `nn.LayerNorm` in the LAM. Built causal, it runs along time, whether or not the mask
+    is switched off later. `kernel` may be set to what is fastest on a device.
     """
+
+    kernel: Kernel | None = None
 
     def __init__(self, width: int, heads: int, norm: type[nn.Module] = nn.LayerNorm, causal: bool = False):
         super().__init__()
         assert width % heads == 0
         self.heads, self.causal = heads, causal
+        self.along: Literal["time", "space"] = "time" if causal else "space"
         self.qkv = nn.Linear(width, 3 * width)
         self.q_norm = norm(width // heads, eps=1e-6)
         self.k_norm = norm(width // heads, eps=1e-6)
@@ -71,7 +115,7 @@ class Attention(nn.Module):
         """`past`: x goes on where that ended; only for causal attention, and `rotary` is then that of x alone."""
         q, k, v = self.project(x_NLD, rotary)
         if past is None:
-            out_NHLK = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+            out_NHLK = attend(q, k, v, self.causal, self.kernel)
         else:
             assert self.causal
             k, v = past.join(k, v)
@@ -111,18 +155,18 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 def sincos_1d(width: int, positions_P: Tensor) -> Tensor:
-    """Sine and cosine halves of `positions_P`, shape [P, width]."""
-    omega = 10000.0 ** (-torch.arange(width // 2).double() / (width // 2))
+    """Sine and cosine halves of `positions_P`, shape [P, width], made where the positions are: a GPU would wait for a copy."""
+    omega = 10000.0 ** (-torch.arange(width // 2, device=positions_P.device).double() / (width // 2))
     angles = torch.outer(positions_P.double(), omega)
     return torch.cat((angles.sin(), angles.cos()), dim=-1).float()
 
 
-def sincos_2d(width: int, rows: int, columns: int, extent: float | None = None) -> Tensor:
+def sincos_2d(width: int, rows: int, columns: int, extent: float | None = None, device: torch.device | None = None) -> Tensor:
     """Fixed 2-D position table [rows * columns, width]; the first half of the channels tells the column.
 
     Positions count from 0 by 1, or reach towards `extent` along both axes, however many rows and columns there are.
     """
-    axes = [torch.arange(n) * (1.0 if extent is None else extent / n) for n in (rows, columns)]
+    axes = [torch.arange(n, device=device) * (1.0 if extent is None else extent / n) for n in (rows, columns)]
     y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.cat((sincos_1d(width // 2, x.flatten()), sincos_1d(width // 2, y.flatten())), dim=-1)
 

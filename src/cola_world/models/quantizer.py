@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from cola_world.models.layers import in_fp32
+
 
 class QuantizerConfig(BaseModel):
     """Paper B.1: one codebook of 32 entries of 32 dimensions; no resets, no EMA."""
@@ -44,7 +46,7 @@ class VectorQuantizer(nn.Module):
         bound = 1 / config.codes
         self.codebook = nn.Parameter(torch.empty(config.codes, config.token_size).uniform_(-bound, bound))
 
-    @torch.autocast("cuda", enabled=False)
+    @in_fp32
     def forward(self, z_BAMZ: Tensor, noise_BAMZ: Tensor | None = None) -> Quantized:
         """z: [B, A, M, Z], any float type -> quantised z with straight-through gradient, indices, the two mean losses.
 

@@ -14,7 +14,7 @@ from einops import rearrange
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from cola_world.models.layers import MLP, Attention, Past, RotaryEmbedding, initialise_linear, modulate, sincos_2d
+from cola_world.models.layers import MLP, Attention, Past, RotaryEmbedding, in_fp32, initialise_linear, modulate, sincos_2d
 
 BLOCK = re.compile(r"stdit3\.(?:spatial|temporal)_blocks\.(\d+)\.")
 
@@ -51,6 +51,7 @@ class ScalarEmbedder(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.half = frequencies // 2
 
+    @in_fp32
     def forward(self, value: Tensor) -> Tensor:
         # Made here and in fp32: as a buffer they would be rounded with the weights of a model in bf16.
         freqs = torch.exp(-math.log(10000.0) * torch.arange(self.half, device=value.device).float() / self.half)
@@ -177,16 +178,16 @@ class STDiT3(nn.Module):
         for block in self.temporal_blocks:
             block.attn.causal = causal
 
-    def positions(self, rows: int, columns: int) -> Tensor:
+    def positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
         """2-D table scaled so that positions mean the same at every resolution."""
         scale = self.config.pixel_size / self.config.reference_size
         base = round(math.sqrt(rows * columns))
-        return sincos_2d(self.config.width, rows, columns, extent=base / scale)
+        return sincos_2d(self.config.width, rows, columns, extent=base / scale, device=device)
 
     def embed(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None, start: int) -> Embedded:
         """What the blocks read; `start`: the first frame's place in time."""
         rows, columns = (size // self.config.patch_size for size in x_BTCYX.shape[-2:])
-        x_BTSD = self.x_embedder(x_BTCYX) + self.positions(rows, columns).to(x_BTCYX)
+        x_BTSD = self.x_embedder(x_BTCYX) + self.positions(rows, columns, x_BTCYX.device).to(x_BTCYX)
         t_BTD = self.t_embedder(t_BT) + self.fps_embedder(t_BT.new_full((1, 1), self.config.fps))
         modulation = self.t_block(t_BTD).unflatten(-1, (6, self.config.width))
         if action_BT6D is not None:

@@ -14,7 +14,7 @@ from cola_world.models.action_adaln import ActionAdaLN, ActionAdaLNConfig
 from cola_world.models.continuous import Continuous, ContinuousBottleneck, ContinuousConfig
 from cola_world.models.fdm import FDM, FDMConfig
 from cola_world.models.flow import FlowConfig
-from cola_world.models.idm import IDM, IDMConfig
+from cola_world.models.idm import IDM, IDMConfig, unit_pixels
 from cola_world.models.quantizer import Quantized, QuantizerConfig, VectorQuantizer
 from cola_world.models.stdit3 import STDiT3, STDiT3Config
 from cola_world.models.world_model import WorldModel
@@ -69,15 +69,15 @@ class System(nn.Module):
         }
 
     def lam_video(self, video_BTCYX: Tensor) -> Tensor:
-        """The clip at the LAM's own resolution (paper B.1, B.2: 224 px where the world model sees 256)."""
-        size = self.config.idm.image_size
+        """The clip in [0, 1] at the LAM's own resolution (paper B.1, B.2: 224 px where the world model sees 256)."""
+        size, video_BTCYX = self.config.idm.image_size, unit_pixels(video_BTCYX)
         if video_BTCYX.shape[-1] == size:
             return video_BTCYX
         frames = F.interpolate(video_BTCYX.flatten(0, 1), size=(size, size), mode="bilinear", antialias=True)
         return frames.unflatten(0, video_BTCYX.shape[:2])
 
     def latent_actions(self, video_BTCYX: Tensor, noise_BAMZ: Tensor | None = None) -> LatentActions:
-        """RGB in [0, 1] -> latent actions; `z_BAMZ` at `action_gain`, with the gradient to the IDM.
+        """RGB, uint8 or in [0, 1] -> latent actions; `z_BAMZ` at `action_gain`, with the gradient to the IDM.
 
         Continuous ones are samples by `noise` of N(0, 1) where it is given, and the posterior's mean where it is not.
         """

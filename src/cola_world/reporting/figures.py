@@ -96,6 +96,18 @@ def warmup(rows: pd.DataFrame) -> Figure:
         return figure
 
 
+def lines(rows: pd.DataFrame, chosen: list[Line]) -> Figure:
+    """Any runs on the same panels; dashed, the LAM where its rows are among them."""
+    with style():
+        figure, panels = new_panels()
+        for metric, axes in panels.items():
+            draw_lines(axes, rows, chosen, metric, seeds=False)
+            reference(axes, rows, metric)
+            finish(axes, rows, metric)
+        legend(figure, [handle(line) for line in chosen], columns=2)
+        return figure
+
+
 def fork_lines(rows: pd.DataFrame) -> list[Line]:
     """One blue a warm-up length, darker the longer; `e2e` goes before a fork of the sweep at the same step."""
     starts = rows[rows["run"].str.fullmatch(r"e2e(_from_\d+)?")].groupby("run")["snapshot"].min()

@@ -1,7 +1,7 @@
 """Collects the numbers of all planned runs into tidy files, and reads them back.
 
-`reports/results.csv` has one row a number, `reports/runs.json` what a run is made of, `reports/costs.csv` what it cost.
-Only the last differs between two undisturbed runs of one commit.
+`reports/results.csv` has one row a number, `reports/metrics.json` the ends of runs for a glance, `reports/runs.json` what a run is
+made of, `reports/costs.csv` what it cost. Only the last differs between two undisturbed runs of one commit.
 """
 
 import csv
@@ -16,7 +16,7 @@ import pandas as pd
 
 from cola_world.cost import unfinished
 
-RESULTS, RUNS, COSTS = (Path("reports") / name for name in ("results.csv", "runs.json", "costs.csv"))
+RESULTS, RUNS, COSTS, METRICS = (Path("reports") / name for name in ("results.csv", "runs.json", "costs.csv", "metrics.json"))
 COLUMNS = ("run", "snapshot", "corpus", "seed", "scale", "metric", "value", "protocol", "commit")
 COST_COLUMNS = (
     "run", "seed", "outcome", "attempts", "wall_s", "steps", "samples", "flops", "mfu",
@@ -28,11 +28,12 @@ Row = dict[str, Any]
 
 
 def collect(root: Path) -> None:
-    """Write the three files below `root` from the run folders; values are copied digit by digit, not parsed and printed."""
+    """Write the four files below `root` from the run folders; values are copied digit by digit, not parsed and printed."""
     folders = planned_runs(root)
     rows = sorted((row for folder in folders for row in run_rows(folder)), key=row_key)
     write(root / RESULTS, table(COLUMNS, rows))
     write(root / COSTS, table(COST_COLUMNS, cost_rows(root, folders)))
+    write(root / METRICS, json.dumps(final_means(read_rows(root)), indent=1, sort_keys=True) + "\n")
     runs = {folder.name: describe(folder, root) for folder in folders}
     write(root / RUNS, json.dumps(runs, indent=1, sort_keys=True) + "\n")
 
@@ -128,3 +129,12 @@ def curve(rows: pd.DataFrame, run: str, metric: str) -> pd.DataFrame:
 def finals(rows: pd.DataFrame, run: str, metric: str) -> pd.Series:
     """Last value of the metric by seed."""
     return curve(rows, run, metric).groupby("seed")["value"].last()
+
+
+def final_means(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Run -> metric -> mean over seeds of the last values on the held-out clips."""
+    found: dict[str, dict[str, float]] = {}
+    for run, metric in sorted(set(rows[["run", "metric"]].itertuples(index=False, name=None))):
+        if not metric.startswith("train/"):
+            found.setdefault(run, {})[metric] = float(f"{finals(rows, run, metric).mean():.6g}")
+    return found

@@ -6,6 +6,7 @@ Shape letters: B clips, T frames, Y X pixels, C channels, V views.
 """
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from cola_world.data.clips import ClipCache, ClipSampler
-from cola_world.training.phases import Batch, Shapes
+from cola_world.models.idm import unit_pixels
+from cola_world.training.phases import Batch, Draws, Shapes
 
 
 class BatchConfig(BaseModel):
@@ -33,6 +35,10 @@ class BatchSource(Protocol):
     def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch: ...
 
 
+# What some clips of a step are computed from: themselves, and their random numbers.
+Material = tuple[Batch, Draws]
+
+
 class Views:
     """Crop offsets (row, column) of each view within a cached frame, and the crop's side in pixels."""
 
@@ -46,14 +52,20 @@ class Views:
 
     def cut(self, frames: np.ndarray, indices_BT: np.ndarray, view_B: np.ndarray) -> np.ndarray:
         """frames [F, Y, X, 3] uint8 -> crops [B, T, crop, crop, 3]."""
-        span = np.arange(self.crop)
-        rows_BY, columns_BX = (self.offsets[view_B, axis][:, None] + span for axis in (0, 1))
-        return frames[indices_BT[:, :, None, None], rows_BY[:, None, :, None], columns_BX[:, None, None, :]]
+        crops = np.empty((*indices_BT.shape, self.crop, self.crop, 3), dtype=np.uint8)
+        # Clip by clip whole rows are copied, and other threads may run; one index over all pixels takes 35 times as long.
+        for clip, indices_T, (row, column) in zip(crops, indices_BT, self.offsets[view_B], strict=True):
+            clip[:] = frames[indices_T, row : row + self.crop, column : column + self.crop]
+        return crops
+
+
+def channels_first(crops_BTYXC: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(crops_BTYXC).permute(0, 1, 4, 2, 3)
 
 
 def to_video(crops_BTYXC: np.ndarray) -> torch.Tensor:
     """uint8 RGB -> [0, 1], channels before rows."""
-    return torch.from_numpy(crops_BTYXC).permute(0, 1, 4, 2, 3).float() / 255
+    return unit_pixels(channels_first(crops_BTYXC))
 
 
 class CachedBatches:
@@ -84,7 +96,7 @@ class CachedBatches:
         return Shapes((frames, 3, self.views.crop, self.views.crop), latents)
 
     def gather(self, indices_BT: np.ndarray, view_B: np.ndarray) -> Batch:
-        video = to_video(self.views.cut(self.cache.frames, indices_BT, view_B))
+        video = channels_first(self.views.cut(self.cache.frames, indices_BT, view_B))
         where = (view_B, indices_BT[:, 0]) if self.by_clip else (view_B[:, None], indices_BT)
         return Batch(video, torch.from_numpy(self.latents[where]).float())
 
@@ -102,23 +114,23 @@ class CachedBatches:
 
 
 class Prefetched:
-    """A source that reads what comes next in a thread, into pinned memory, while a GPU computes what it has given."""
+    """A function of (step, part) whose next value is made in a thread, in pinned memory, while a GPU computes the one given."""
 
-    def __init__(self, source: BatchSource, parts: list[slice]):
-        self.source, self.parts = source, parts
-        self.reader = ThreadPoolExecutor(1)
-        self.coming: dict[tuple[int, int], Future[Batch]] = {}
+    def __init__(self, make: Callable[[int, slice], Material], parts: list[slice]):
+        self.make, self.parts = make, parts
+        self.thread = ThreadPoolExecutor(1)
+        self.coming: dict[tuple[int, int], Future[Material]] = {}
 
-    def at(self, step: int, size: int, crop: bool, clips: slice) -> Batch:
-        """As the source's own; `clips` is one of the parts, which are asked for in turn."""
-        ready = self.coming.pop((step, clips.start), None)
-        index = self.parts.index(clips) + 1
-        after = (step, self.parts[index]) if index < len(self.parts) else (step + 1, self.parts[0])
-        key = (after[0], after[1].start)
-        if key not in self.coming:
-            self.coming = {key: self.reader.submit(self.read, after[0], size, crop, after[1])}
-        return ready.result() if ready else self.read(step, size, crop, clips)
+    def __call__(self, step: int, part: slice) -> Material:
+        """`part` is one of the parts, which are asked for in turn."""
+        ready = self.coming.pop((step, part.start), None) or self.thread.submit(self.pinned, step, part)
+        following = self.parts.index(part) + 1
+        step, part = (step, self.parts[following]) if following < len(self.parts) else (step + 1, self.parts[0])
+        self.coming = {(step, part.start): self.thread.submit(self.pinned, step, part)}
+        return ready.result()
 
-    def read(self, step: int, size: int, crop: bool, clips: slice) -> Batch:
-        batch = self.source.at(step, size, crop, clips)
-        return Batch(*(values.pin_memory() for values in batch)) if torch.cuda.is_available() else batch
+    def pinned(self, step: int, part: slice) -> Material:
+        batch, draws = self.make(step, part)
+        if not torch.cuda.is_available():
+            return batch, draws
+        return batch.each(torch.Tensor.pin_memory), draws.each(torch.Tensor.pin_memory)

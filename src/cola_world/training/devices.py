@@ -3,26 +3,37 @@
 One process on one device is the case of one share; there is no other code path.
 """
 
+from __future__ import annotations
+
 import functools
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator, FullyShardedDataParallelPlugin
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
 from cola_world.models.action_adaln import ActionBlock
 from cola_world.models.fdm import SpatialBlock
 from cola_world.models.idm import STBlock
+from cola_world.models.layers import Attention, Kernel
 from cola_world.models.stdit3 import STDiT3Block
 
 Call = Callable[..., Any]
 # Compiled, recomputed and sharded one by one: equal blocks share one compiled graph, and a shard is gathered when it is needed.
 BLOCKS = (STBlock, SpatialBlock, STDiT3Block, ActionBlock)
+BACKEND = "inductor"  # of torch.compile
+
+
+class AttentionConfig(BaseModel):
+    """Kernels of attention within a frame and along time, as benchmarks/gpu.md finds them the fastest; null lets torch choose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    space: Kernel | None = None
+    time: Kernel | None = None
 
 
 class DeviceConfig(BaseModel):
@@ -34,6 +45,16 @@ class DeviceConfig(BaseModel):
     clips_at_a_time: int | None = Field(None, ge=1, description="on one device; a larger share of the batch is accumulated")
     compile: bool = False
     recompute: bool = Field(False, description="block activations in the backward, in place of keeping them")
+    attention: AttentionConfig = AttentionConfig()
+
+    @model_validator(mode="after")
+    def kernels_fit(self) -> DeviceConfig:
+        for along, kernel in self.attention:
+            if kernel in ("flash", "cudnn") and self.precision == "fp32":
+                raise ValueError(f"attention.{along}: {kernel!r} has no fp32 on a GPU; right would be 'efficient', or precision: bf16")
+            if kernel == "plain" and not self.compile:
+                raise ValueError(f"attention.{along}: {kernel!r} is only of use where it is compiled; add compile: true")
+        return self
 
 
 class Wrapped(nn.Module):
@@ -51,16 +72,17 @@ class Devices:
     """This process's place among all; made once a process."""
 
     def __init__(self, config: DeviceConfig | None = None):
+        # Only here, and DTensor below: they take seconds to import, and most who read a configuration train nothing.
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+
         config = config or DeviceConfig()
         self.config = config
-        sharding = None
-        if config.parallel == "fsdp2":
-            names = [block.__name__ for block in BLOCKS]
-            sharding = FullyShardedDataParallelPlugin(
-                fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=names
-            )
         precision = "no" if config.precision == "fp32" else config.precision
-        self.accelerator = Accelerator(mixed_precision=precision, fsdp_plugin=sharding)
+        self.accelerator = Accelerator(
+            mixed_precision=precision,
+            fsdp_plugin=sharding() if config.parallel == "fsdp2" else None,
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        )
         self.device = self.accelerator.device
         self.ranks, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.writes = self.accelerator.is_main_process
@@ -68,14 +90,24 @@ class Devices:
 
     def prepare(self, system: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Call, torch.optim.Optimizer]:
         """The system as it lies on the devices, to be called with a function of it; and the optimiser of its parameters there."""
-        for block in system.modules():
-            if isinstance(block, BLOCKS):
-                if self.config.recompute:
-                    block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
-                if self.config.compile:
-                    block.compile()
+        for module in system.modules():
+            if isinstance(module, Attention):
+                module.kernel = getattr(self.config.attention, module.along)
+            if isinstance(module, BLOCKS) and self.config.recompute:
+                module.forward = recomputed(module.forward)
+            if isinstance(module, BLOCKS) and self.config.compile:
+                compile_block(module)
         call, wrapped = self.accelerator.prepare(Wrapped(system), optimizer)
         return call, wrapped.optimizer
+
+    @property
+    def prefetches(self) -> bool:
+        """A GPU computes while the CPU reads; where the CPU computes, reading ahead gains nothing."""
+        return self.device.type == "cuda"
+
+    def take(self, values: Tensor) -> Tensor:
+        """To this device, without waiting where the values are pinned."""
+        return values.to(self.device, non_blocking=True)
 
     def shares(self, clips: int) -> list[slice]:
         """This rank's clips of a batch, as many at a time as are to go through the model at once."""
@@ -120,13 +152,54 @@ class Devices:
         return said[0]
 
 
+def sharding() -> Any:
+    """Accelerate's plugin for FSDP2: each block by itself."""
+    from accelerate import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=[block.__name__ for block in BLOCKS],
+        # Autocast alone says what is bf16, as it does under DDP: else codebook and rotary frequencies would be, too.
+        mixed_precision_policy=MixedPrecisionPolicy(),
+    )
+
+
+def recomputed(forward: Call) -> Call:
+    """A function and no `functools.partial`, which torch.compile does not look into."""
+
+    @functools.wraps(forward)
+    def again(*values: Any) -> Any:
+        return checkpoint(forward, *values, use_reentrant=False)
+
+    return again
+
+
+def compile_block(block: nn.Module) -> None:
+    """Its graph is that of all blocks like it; an error, where it cannot be one graph."""
+    # Of its own DDP's optimiser would cut each block's graph by its buckets, and it refuses recomputed blocks.
+    torch._dynamo.config.optimize_ddp = False
+    # Kinds of blocks times train and evaluation, shapes included; past the limit they would not be compiled any more.
+    torch._dynamo.config.recompile_limit = 64
+    block.compile(backend=BACKEND, fullgraph=True)
+
+
+def sharded(value: Tensor) -> bool:
+    """Whether it is a DTensor; where nobody has made one, the module that has them is not loaded for asking."""
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return distributed is not None and isinstance(value, distributed.DTensor)
+
+
 def whole(value: Tensor) -> Tensor:
     """A tensor that may be a shard, as one; every rank must ask."""
     value = value.detach()
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor() if sharded(value) else value
 
 
 def laid_as(value: Tensor, like: Tensor) -> Tensor:
     """`value` where `like` is: on its device, and as its shard where that is one."""
     value = value.to(like.device)
-    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
+    if not sharded(like):
+        return value
+    return sys.modules["torch.distributed.tensor"].distribute_tensor(value, like.device_mesh, like.placements)

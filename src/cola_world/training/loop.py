@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cola_world.models.system import System
-from cola_world.training.batches import BatchSource, Prefetched
+from cola_world.training.batches import BatchSource, Material, Prefetched
 from cola_world.training.devices import Devices, laid_as, whole
-from cola_world.training.phases import Phase, draw, phase_losses, select_trainable
+from cola_world.training.phases import Draws, Phase, draw, phase_losses, select_trainable
 
 
 class TrainingConfig(BaseModel):
@@ -51,8 +51,8 @@ class Trainer:
         self.step = 0
         self.learned = dict.fromkeys(phase.trains, 0)  # optimiser steps that a part has behind it, its ancestors' included
         self.parts = self.devices.shares(config.batch_size)
-        if self.devices.device.type == "cuda":
-            self.source = Prefetched(source, self.parts)
+        self.drawn: tuple[int, Draws] | None = None
+        self.material = Prefetched(self.make, self.parts) if self.devices.prefetches else self.make
         self.parameters = select_trainable(system, phase)
         # not in paper: because parts that a fork unfreezes have no moments yet, their learning rate rises from zero as
         # every part's does when it starts to learn, while the others go on; one group a part keeps them apart.
@@ -85,18 +85,24 @@ class Trainer:
 
     def accumulate(self) -> dict[str, Tensor]:
         """Gradients of the batch's losses, part by part; each loss as this rank's share of the mean over the batch."""
-        size, draws, losses = self.config.batch_size, None, {}
+        losses: dict[str, Tensor] = {}
         for part in self.parts:
-            batch = self.source.at(self.step, size, self.phase.crop, part)
-            draws = draws or draw(self.system, self.phase, size, batch, step_generator(self.seed, self.step))
-            share = (part.stop - part.start) / size
-            own_draws = draws.of(part).to(self.devices.device)
+            batch, draws = (values.each(self.devices.take) for values in self.material(self.step, part))
+            share = (part.stop - part.start) / self.config.batch_size
             with self.devices.gathering(self.call, last=part is self.parts[-1]):
-                own = self.call(phase_losses, self.phase, batch.to(self.devices.device), own_draws)
+                own = self.call(phase_losses, self.phase, batch, draws)
                 self.devices.backward(share * sum(self.config.weight(name) * loss for name, loss in own.items()))
             for name, loss in own.items():
                 losses[name] = losses.get(name, 0) + share * loss.detach()
         return losses
+
+    def make(self, step: int, part: slice) -> Material:
+        """Clips of a step, and their share of what is drawn for the whole batch."""
+        size = self.config.batch_size
+        batch = self.source.at(step, size, self.phase.crop, part)
+        if self.drawn is None or self.drawn[0] != step:
+            self.drawn = step, draw(self.system, self.phase, size, batch, step_generator(self.seed, step))
+        return batch, self.drawn[1].each(lambda values: values[part])
 
     def tensors(self, optimizer: bool) -> Iterator[tuple[str, Tensor]]:
         """Weights that this phase trains as `part.name`, their averages as `ema/…`, optimiser moments as `optimizer/<moment>/…`.

@@ -1,5 +1,6 @@
 """Who learns from which loss: the paper's method is this table, and the one training loop reads it (paper 3.3, B.3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -57,13 +58,13 @@ class Shapes(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """RGB in [0, 1] [B, T, 3, Y, X] and the same clips' VAE latents [B, L, C, y, x]; L = T where the VAE joins no frames."""
+    """RGB [B, T, 3, Y, X], uint8 or in [0, 1], and the same clips' VAE latents [B, L, C, y, x]; L = T where the VAE joins no frames."""
 
     video: Tensor
     latents: Tensor
 
-    def to(self, device: torch.device) -> "Batch":
-        return Batch(*(values.to(device, non_blocking=True) for values in self))
+    def each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        return Batch(*map(function, self))
 
 
 class Draws(NamedTuple):
@@ -76,11 +77,10 @@ class Draws(NamedTuple):
     posterior: Tensor | None
     flow: FlowDraws | None
 
-    def of(self, clips: slice) -> "Draws":
-        return Draws(None if self.posterior is None else self.posterior[clips], None if self.flow is None else self.flow.of(clips))
-
-    def to(self, device: torch.device) -> "Draws":
-        return Draws(*(None if own is None else own.to(device) for own in self))
+    def each(self, function: Callable[[Tensor], Tensor]) -> "Draws":
+        return Draws(
+            None if self.posterior is None else function(self.posterior), None if self.flow is None else self.flow.each(function)
+        )
 
 
 def draw(system: System, phase: Phase, clips: int, like: Batch, generator: torch.Generator) -> Draws:
@@ -123,11 +123,12 @@ def infer_actions(system: System, phase: Phase, video: Tensor, draws: Draws) -> 
 
 def phase_losses(system: System, phase: Phase, batch: Batch, draws: Draws) -> dict[str, Tensor]:
     """Each of the phase's losses as a scalar, unweighted."""
-    actions = infer_actions(system, phase, batch.video, draws) if phase.uses_actions else None
+    video = system.lam_video(batch.video) if phase.uses_actions else None
+    actions = None if video is None else infer_actions(system, phase, video, draws)
     action_BAZ = None if actions is None else actions.z_BAMZ.flatten(2)
     losses = {} if actions is None else actions.losses()
     if "pixel" in phase.losses:
-        losses["pixel"] = system.fdm.loss(system.lam_video(batch.video), action_BAZ)
+        losses["pixel"] = system.fdm.loss(video, action_BAZ)
     if "flow" in phase.losses:
         losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, draws.flow).mean()
     return {name: losses[name] for name in phase.losses}
