@@ -88,6 +88,7 @@ class Params(Strict):
     corpora: dict[str, Corpus]
     mixture: dict[str, Annotated[float, Field(ge=0)]]
     runs: dict[str, Run]
+    evaluate: dict[str, list[PaperSteps]] = Field(min_length=1, description="snapshots whose video prediction is measured, by run")
 
     @model_validator(mode="after")
     def forks_exist(self) -> Params:
@@ -193,6 +194,15 @@ class TrainingProfile(Strict):
     ema: float = Field(0.0, ge=0, lt=1)
 
 
+class Evaluation(Strict):
+    """Video prediction: clips of each group of corpora, denoising steps and guidance (paper B.2, C.1: 240 on a device, 10, 4.0)."""
+
+    clips: int = Field(ge=2)
+    steps: int = Field(10, ge=1)
+    guidance: float = 4.0
+    clips_at_a_time: int = Field(48, ge=1)
+
+
 class Profile(Strict):
     """stages/profiles/<scale>.yaml: the numbers of one machine size."""
 
@@ -207,6 +217,7 @@ class Profile(Strict):
     pretraining: TrainingProfile
     launch: str = Field("python", description="what a run's process is started with, `-m` and a module following")
     devices: DeviceConfig = DeviceConfig()
+    evaluate: Evaluation
     weights: dict[str, Brought] = Field({}, description="rows of data/weights.yaml that take the place of training")
 
     @model_validator(mode="after")

@@ -23,6 +23,8 @@ from cola_world.weights import PublicFile
 
 # not in paper: because all of its runs start from one public OpenSora checkpoint, its stand-in has one seed as well.
 SHARED_SEED = 0
+# Groups of corpora whose video prediction is told apart: as the paper names them (Tables 2, 5 and 6), and as corpora name them.
+GROUPS = {"oxe": "oxe", "egocentric": "human", "agibot": "agibot", "libero": "out_of_distribution"}
 
 
 class Parent(BaseModel):
@@ -82,6 +84,7 @@ def resolve(params: Params, profile: Profile, public: dict[str, PublicFile] | No
         for parent in plan.parents:
             check_fit(plan, plans[parent.run])
     files |= {name: plan.model_dump() for name, plan in plans.items()}
+    files |= {f"evaluate/{name}": plan for name, plan in evaluate_plans(params, profile, plans).items()}
     files["report"] = report_plan(params, profile)
     files["weights"] = weights_plan(profile, public or {})
     for name, row in files["weights"].items():
@@ -102,6 +105,37 @@ def weights_plan(profile: Profile, public: dict[str, PublicFile]) -> dict[str, d
         if len(names) > 1:
             raise ValueError(f"weights: {' and '.join(names)} both take the place of {step}; name one of them")
     return rows
+
+
+def evaluate_plans(params: Params, profile: Profile, runs: dict[str, RunPlan]) -> dict[str, dict[str, Any]]:
+    """For each run of `evaluate`, itself, its snapshots that are measured, and how; for the first of its seeds."""
+    sampling = profile.evaluate.model_dump(exclude={"clips"})
+    how = {"groups": evaluated_groups(params), "clips": profile.evaluate.clips, "sampling": sampling}
+    for name, snapshots in params.evaluate.items():
+        if name not in runs:
+            raise ValueError(f"params.yaml: evaluate: {name!r} is no run; nearest is {nearest(name, list(runs))!r}")
+        if not PHASES[runs[name].phase].drives_world_model:
+            able = [run for run, plan in runs.items() if PHASES[plan.phase].drives_world_model]
+            raise ValueError(f"params.yaml: evaluate: {name!r} has no world model of latent actions; those that do: {', '.join(able)}")
+        for steps in snapshots:
+            if steps not in runs[name].snapshots:
+                known = ", ".join(map(str, runs[name].snapshots))
+                raise ValueError(f"params.yaml: evaluate.{name}: {steps} is no snapshot of it; it has {known}")
+    return {
+        name: {"run": runs[name].model_dump(), "seed": runs[name].seeds[0], "snapshots": snapshots, **how}
+        for name, snapshots in params.evaluate.items()
+    }
+
+
+def evaluated_groups(params: Params) -> dict[str, dict[str, Any]]:
+    """Corpora of each group that has any: those that are trained on, or, where none of them is, all."""
+    trained, groups = mixture(params).weights, {}
+    for name, group in GROUPS.items():
+        corpora = sorted(corpus for corpus, row in params.corpora.items() if row.group == group)
+        learnt = [corpus for corpus in corpora if corpus in trained]
+        if corpora:
+            groups[name] = {"corpora": learnt or corpora, "trained": bool(learnt)}
+    return groups
 
 
 def all_runs(params: Params) -> dict[str, Run]:

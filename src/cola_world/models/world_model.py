@@ -44,9 +44,14 @@ class WorldModel(nn.Module):
         """How far timesteps move towards noise for clips of `frames` latent frames."""
         return shift_of(self.flow, self.stdit3.config.pixel_size, frames)
 
-    @torch.no_grad()
     def sample(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
-        """Imagine G + 1 latent frames from K clean ones and A actions: Euler steps with guidance -> [B, G + 1, C, Y, X].
+        """Imagine G + 1 latent frames from K clean ones and A actions -> [B, G + 1, C, Y, X]."""
+        frames = z_BAZ.shape[1] // self.action_adaln.config.actions_per_latent_frame + 1
+        return self.denoise(context_BKCYX, z_BAZ, torch.randn(len(z_BAZ), frames, *context_BKCYX.shape[2:], generator=generator))
+
+    @torch.no_grad()
+    def denoise(self, context_BKCYX: Tensor, z_BAZ: Tensor, noise_BTCYX: Tensor) -> Tensor:
+        """`sample` with noise of its own for each of the T = G + 1 frames, of which the K clean ones need none: guided Euler steps.
 
         The clean frames see neither the noised ones nor the denoising step, so they go through the model once.
         """
@@ -54,9 +59,8 @@ class WorldModel(nn.Module):
         # With and without actions, in one batch; guidance leaves out those of the context too, as dropping does in training.
         modulation = torch.cat((self.action_adaln(z_BGZ), self.action_adaln(torch.zeros_like(z_BGZ))))
         past = self.stdit3.read(context_BKCYX.repeat(2, 1, 1, 1, 1), modulation[:, :context])
-        shape = (len(z_BAZ), z_BGZ.shape[1] + 1, *context_BKCYX.shape[2:])
-        x = torch.randn(shape, generator=generator).to(context_BKCYX)[:, context:]
-        times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.shift(shape[1]))
+        x = noise_BTCYX[:, context:].to(context_BKCYX)
+        times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.shift(noise_BTCYX.shape[1]))
         for now, after in zip(times[:-1], times[1:], strict=True):
             t_BT = x.new_full((2 * len(x), x.shape[1]), 1000 * float(now))
             both = self.stdit3(x.repeat(2, 1, 1, 1, 1), t_BT, modulation[:, context:], past)

@@ -24,13 +24,15 @@ COST_COLUMNS = (
 )  # fmt: skip
 # Where the metrics of a run are measured: the fixed held-out clips of the whole mixture.
 HELDOUT = "heldout"
+# Folders of runs/ in which a later stage left rows of its own, one file a run: all columns but scale and commit.
+MEASUREMENTS = ("evaluate",)
 Row = dict[str, Any]
 
 
 def collect(root: Path) -> None:
     """Write the four files below `root` from the run folders; values are copied digit by digit, not parsed and printed."""
     folders = planned_runs(root)
-    rows = sorted((row for folder in folders for row in run_rows(folder)), key=row_key)
+    rows = sorted((row for folder in folders for row in (*run_rows(folder), *measured_rows(folder))), key=row_key)
     write(root / RESULTS, table(COLUMNS, rows))
     write(root / COSTS, table(COST_COLUMNS, cost_rows(root, folders)))
     write(root / METRICS, json.dumps(final_means(read_rows(root)), indent=1, sort_keys=True) + "\n")
@@ -47,7 +49,7 @@ def planned_runs(root: Path) -> list[Path]:
 
 def run_rows(folder: Path) -> Iterator[Row]:
     about = read_json(folder / "run.json")
-    commits = {seed: cost["commit"] for seed, cost in read_json(folder / "cost.json")["seeds"].items()}
+    commits = commits_of(folder)
     for path in sorted((folder / "metrics").glob("seed*.csv")):
         seed = path.stem.removeprefix("seed")
         shared = {
@@ -63,6 +65,23 @@ def run_rows(folder: Path) -> Iterator[Row]:
                 yield shared | {"snapshot": row["step"], "metric": row["metric"], "value": row["value"]}
 
 
+def measured_rows(folder: Path) -> Iterator[Row]:
+    """Rows of the planned measurements of a run's snapshots, with the scale and the commit that trained them."""
+    about, commits, runs = read_json(folder / "run.json"), commits_of(folder), folder.parent
+    for measurement in MEASUREMENTS:
+        path = runs / measurement / f"{folder.name}.csv"
+        if not path.is_file() or not (runs / "plan" / measurement / f"{folder.name}.json").is_file():
+            continue
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                yield row | {"scale": about["scale"], "commit": commits.get(row["seed"], "none")}
+
+
+def commits_of(folder: Path) -> dict[str, str]:
+    """Seed -> the commit that it was trained with."""
+    return {seed: cost["commit"] for seed, cost in read_json(folder / "cost.json")["seeds"].items()}
+
+
 def row_key(row: Row) -> tuple:
     return row["run"], int(row["snapshot"]), row["corpus"], int(row["seed"]), row["metric"]
 
@@ -70,9 +89,12 @@ def row_key(row: Row) -> tuple:
 def cost_rows(root: Path, folders: list[Path]) -> Iterator[Row]:
     """Of the stages ahead of training, of every run and seed, and of what was begun and never brought to an end."""
     spent = [read_json(path) for path in sorted((root / "runs" / "cost").glob("*.json"))]
+    names = {folder.name for folder in folders}
     for folder in folders:
         seeds = read_json(folder / "cost.json")["seeds"]
-        spent += [seeds[seed] | {"run": folder.name, "seed": seed} for seed in sorted(seeds, key=int)]
+        # Equal runs are trained once, and what that took is told once: of the run that was.
+        own = [seed for seed in sorted(seeds, key=int) if seeds[seed].get("run", folder.name) not in names - {folder.name}]
+        spent += [seeds[seed] | {"run": folder.name, "seed": seed} for seed in own]
     for cost in [*spent, *unfinished(root)]:
         yield {name: cost.get(name, "") for name in COST_COLUMNS}
 
@@ -133,6 +155,7 @@ def finals(rows: pd.DataFrame, run: str, metric: str) -> pd.Series:
 
 def final_means(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Run -> metric -> mean over seeds of the last values on the held-out clips."""
+    rows = rows[rows["corpus"] == HELDOUT]
     found: dict[str, dict[str, float]] = {}
     for run, metric in sorted(set(rows[["run", "metric"]].itertuples(index=False, name=None))):
         if not metric.startswith("train/"):

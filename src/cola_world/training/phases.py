@@ -28,6 +28,11 @@ class Phase:
     def learns_actions(self) -> bool:
         return "idm" in self.trains
 
+    @property
+    def drives_world_model(self) -> bool:
+        """Whether latent actions drive a world model when it is over."""
+        return "action_adaln" in self.trains
+
 
 LAM = ("idm", "quantizer")
 VQ_LOSSES = ("vq", "commitment")

@@ -30,9 +30,10 @@ def run_path(plan: RunPlan, seed: int, inputs: dict[str, Path]) -> Path:
     return scratch() / "runs" / fingerprint(plan, seed, inputs)
 
 
-def code_hash() -> str:
+def code_hash(code: tuple[str, ...] = CODE) -> str:
+    """Hash of the files and folders of the library that a result comes from."""
     root = Path(cola_world.__file__).parent
-    files = sorted(f for name in CODE for f in ([root / name] if name.endswith(".py") else (root / name).glob("*.py")))
+    files = sorted(f for name in code for f in ([root / name] if name.endswith(".py") else (root / name).glob("*.py")))
     return hashlib.sha256("".join(checkpoint.file_hash(f) for f in files).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ Shape letters: V views, F frames of the clip cache, T frames of a clip, L latent
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from cola_world.data.clips import ClipCache
 from cola_world.models.vae import SDXL, VAE, VAEConfig, build_autoencoder, encode_frames, load_vae, read_sdxl
 from cola_world.training.batches import Views, to_video
+from cola_world.training.checkpoint import file_hash
 from cola_world.training.loop import step_generator
 
 if TYPE_CHECKING:
@@ -126,7 +128,8 @@ def cache_latents(
     """
     cache, model = ClipCache.open(clips), load_vae(vae).eval()
     views = Views(cache.frames.shape[1], crop, count)
-    card, length = {"crop": crop, "views": count}, 1
+    # With the VAE's checksum a run knows its latents from those of another VAE, for it is the card that it goes by.
+    card, length = {"crop": crop, "views": count, "vae": checksum(vae)}, 1
     if model.frames_per_latent > 1:
         length = num_frames
         card |= {"num_frames": num_frames, "frames_per_latent": model.frames_per_latent}
@@ -143,6 +146,12 @@ def cache_latents(
             progress(view * len(clips_NT) + start + len(part_NT), count * len(clips_NT))
     latents.flush()
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+
+
+def checksum(vae: Path) -> str:
+    """Of the VAE's weights and statistics; its config may name the folder that it was once read from."""
+    files = sorted(path for path in vae.rglob("*") if path.is_file() and path.name != "config.json")
+    return hashlib.sha256("".join(f"{path.name} {file_hash(path)}\n" for path in files).encode()).hexdigest()
 
 
 def all_clips(cache: ClipCache, length: int) -> np.ndarray:

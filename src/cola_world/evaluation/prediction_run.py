@@ -1,0 +1,138 @@
+"""Video prediction of runs: each snapshot on the held-out clips of each group of corpora, as rows of results (paper Tables 2, 5, 6).
+
+What is measured is kept outside the outputs that a pipeline may delete, so that a killed stage goes on and nothing is repeated.
+"""
+
+import csv
+import functools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from cola_world.evaluation.prediction import Sampling, given_frames, load_system, predict
+from cola_world.evaluation.scores import Score, measure
+from cola_world.files import renamed, scratch
+from cola_world.models.idm import unit_pixels
+from cola_world.models.vae import VAE, load_vae
+from cola_world.plan import RunPlan
+from cola_world.side_by_side import Call, Progress, reporter, run_jobs
+from cola_world.training import store
+from cola_world.training.batches import BatchConfig, CachedBatches
+from cola_world.training.checkpoint import file_hash
+from cola_world.training.phases import Batch
+
+COLUMNS = ("run", "snapshot", "corpus", "seed", "metric", "value", "protocol")
+CODE = ("models", "evaluation", "data/clips.py", *(f"training/{name}.py" for name in ("batches", "checkpoint", "phases")))
+
+
+class Group(BaseModel):
+    """Corpora whose clips are measured together, in equal shares; `trained`: whether the runs learn from them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    corpora: list[str] = Field(min_length=1)
+    trained: bool
+
+    def __str__(self) -> str:
+        return ", ".join(self.corpora) + ("" if self.trained else " (never trained on)")
+
+
+class PredictionPlan(BaseModel):
+    """Which snapshots of a run are measured (in paper steps of its own), for one seed, and on how many clips of each group."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    run: RunPlan
+    seed: int
+    snapshots: list[int]
+    groups: dict[str, Group]
+    clips: int = Field(ge=2)
+    sampling: Sampling
+
+
+class Inputs(NamedTuple):
+    """Folders: caches of clips and of their latents, the VAE that made these, and `runs`, below which snapshots are."""
+
+    clips: Path
+    latents: Path
+    vae: Path
+    runs: Path
+
+
+def predict_runs(plans: list[PredictionPlan], inputs: Inputs, out: Path) -> None:
+    """Write `out`/<run>.csv for every plan; snapshots are measured side by side. ValueError in one line where one cannot be."""
+    jobs = {(plan.run.run, steps): Call(rows_of, (plan, steps, inputs)) for plan in plans for steps in plan.snapshots}
+    workers = plans[0].run.workers
+    threads = 1 if workers > 1 else torch.get_num_threads()
+    clips = sum(len(plan.snapshots) * len(plan.groups) * plan.clips for plan in plans)
+    rows = run_jobs(jobs, workers, threads, "evaluate", clips)
+    for plan in plans:
+        with renamed(out / f"{plan.run.run}.csv") as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            for steps in plan.snapshots:
+                writer.writerows(rows[plan.run.run, steps])
+
+
+def rows_of(plan: PredictionPlan, steps: int, inputs: Inputs) -> list[dict[str, Any]]:
+    """Rows of one snapshot, measured unless that was done before; `snapshot` counts from the beginning of its line."""
+    progress = reporter((plan.run.run, steps))
+    kept = scratch() / "predictions" / f"{fingerprint(plan, steps, inputs)}.json"
+    if not kept.is_file():
+        values = list(measured(plan, steps, inputs, progress))
+        with renamed(kept) as partial:
+            partial.write_text(json.dumps(values))
+    progress(len(plan.groups) * plan.clips, len(plan.groups) * plan.clips)
+    about = {"run": plan.run.run, "snapshot": plan.run.start_step + steps, "seed": plan.seed}
+    return [about | values for values in json.loads(kept.read_text())]
+
+
+def fingerprint(plan: PredictionPlan, steps: int, inputs: Inputs) -> str:
+    """Hash of all that decides the values, in which neither the run's name nor how many clips are sampled at once is."""
+    files = {
+        "line": plan.run.line(inputs.runs, plan.seed, steps), "caches": [folder / "card.json" for folder in (inputs.clips, inputs.latents)]
+    }  # fmt: skip
+    for file in (file for each in files.values() for file in each):
+        if not file.is_file():
+            raise ValueError(f"{file} does not exist; run the stage that writes it first")
+    hashes = {name: [file_hash(file) for file in each] for name, each in files.items()}
+    how = plan.model_dump(include={"groups", "clips"}) | plan.sampling.model_dump(exclude={"clips_at_a_time"})
+    system = plan.run.system.model_dump() | {"num_frames": plan.run.batches.num_frames}
+    return store.hash_of({"plan": how, "system": system, "files": hashes, "code": store.code_hash(CODE)})
+
+
+def measured(plan: PredictionPlan, steps: int, inputs: Inputs, progress: Progress) -> Iterator[dict[str, Any]]:
+    """Corpus (a group of them), metric, value and protocol of each number."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    system = load_system(plan.run.system, plan.run.line(inputs.runs, plan.seed, steps), plan.sampling).to(device)
+    vae, total = read_vae(inputs.vae, device), len(plan.groups) * plan.clips
+    for number, (name, group) in enumerate(plan.groups.items()):
+        clips = heldout(plan, group, inputs)
+        at_a_time = plan.sampling.clips_at_a_time
+        videos = predict(system, vae, clips, at_a_time, lambda done, before=number * plan.clips: progress(before + done, total))
+        for score in measure(videos, unit_pixels(clips.video), given_frames(system, vae)):
+            check_finite(score, f"{plan.run.run} after {steps} steps, {name}")
+            protocol = f"{score.protocol}; {group}; {plan.sampling}"
+            for metric, value in score.values().items():
+                yield {"corpus": name, "metric": metric, "value": f"{value:.6g}", "protocol": protocol}
+
+
+@functools.cache
+def read_vae(folder: Path, device: str) -> VAE:
+    return load_vae(folder).to(device).eval()
+
+
+def heldout(plan: PredictionPlan, group: Group, inputs: Inputs) -> Batch:
+    """The group's fixed held-out clips, uncropped, corpus after corpus; the same for every run."""
+    weights = {corpus: 1 / len(group.corpora) for corpus in group.corpora}
+    config = BatchConfig(num_frames=plan.run.batches.num_frames, weights=weights, heldout_clips=plan.clips)
+    return CachedBatches(inputs.clips, inputs.latents, config, seed=0).heldout()
+
+
+def check_finite(score: Score, where: str) -> None:
+    for metric, value in score.values().items():
+        if not math.isfinite(value):
+            raise ValueError(f"{where}: {metric} is {value}; the snapshot's parts give no video to compare")
