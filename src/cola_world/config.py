@@ -35,6 +35,13 @@ class Corpus(Strict):
     environment: str
     stride: int = Field(1, ge=1, description="saved frames between two frames of a clip")
     hide_actions: bool = False
+    evaluation_only: bool = Field(False, description="probed and evaluated, and no model is ever trained on it, the VAE included")
+
+    @model_validator(mode="after")
+    def out_of_distribution_is_not_trained_on(self) -> Corpus:
+        if self.group == "out_of_distribution" and not self.evaluation_only:
+            raise ValueError("evaluation_only: false does not go with the group 'out_of_distribution'; the right one is true")
+        return self
 
 
 class Changes(Strict):

@@ -174,7 +174,7 @@ def training_config(row: Run, profile: Profile) -> TrainingConfig:
 
 def mixture(params: Params) -> Mixture:
     """Weight of each corpus; the share of a group without one goes to the others, and is told on every page."""
-    return mix({name: corpus.group for name, corpus in params.corpora.items()}, params.mixture)
+    return mix({name: corpus.group for name, corpus in params.corpora.items() if not corpus.evaluation_only}, params.mixture)
 
 
 def batch_config(row: Run, params: Params, profile: Profile) -> BatchConfig:
@@ -192,7 +192,7 @@ def pretraining_weights(params: Params, robots: dict[str, float]) -> dict[str, f
     not in paper: because OpenSora's own pre-training video contains robots and hands at work, and a prior that knows
     nothing of them would be a different question.
     """
-    general = [name for name, corpus in params.corpora.items() if corpus.group == "general"]
+    general = [name for name, corpus in params.corpora.items() if corpus.group == "general" and not corpus.evaluation_only]
     shares = {name: 0.5 / len(general) for name in general}
     rest = 1 - sum(shares.values())
     return shares | {name: rest * weight for name, weight in robots.items()}
@@ -201,7 +201,7 @@ def pretraining_weights(params: Params, robots: dict[str, float]) -> dict[str, f
 def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
     simulate = profile.simulate.model_dump()
     files: dict[str, dict[str, Any]] = {
-        f"simulate/{name}": {"corpus": name, **corpus.model_dump(), **simulate, "workers": profile.workers}
+        f"simulate/{name}": {"corpus": name, **corpus.model_dump(exclude={"evaluation_only"}), **simulate, "workers": profile.workers}
         for name, corpus in params.corpora.items()
     }
     clips = profile.clips

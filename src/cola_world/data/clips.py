@@ -17,7 +17,8 @@ class ClipCache:
 
     frames: np.ndarray  # uint8 [F, H, W, 3], RGB
     actions: np.ndarray  # float32 [F, Amax]; zero-padded, NaN where a corpus hides its actions
-    episodes: pd.DataFrame  # corpus, group, episode, split, offset, frames, fps, action_dim, stride
+    # corpus, group, episode, split, offset, frames, fps, action_dim, action_names (joined by commas), stride, evaluation_only
+    episodes: pd.DataFrame
 
     @classmethod
     def open(cls, folder: str | Path) -> "ClipCache":
