@@ -18,7 +18,7 @@ import cola_world
 from cola_world.plan import RunPlan
 from cola_world.training import checkpoint
 
-CODE = ("models", "training", "evaluation", "data/clips.py")
+CODE = ("models", "training", *(f"evaluation/{name}.py" for name in ("codebook", "health", "posterior")), "data/clips.py")
 # What a run is called, who else runs, and how many at a time do not change its result.
 IRRELEVANT = {"run", "seeds", "workers", "launch"}
 
