@@ -30,6 +30,11 @@ class ClipCache:
         frames, actions = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("frames.npy", "actions.npy"))
         return cls(frames, actions, pd.read_parquet(folder / "episodes.parquet"))
 
+    @property
+    def evaluation_only(self) -> list[str]:
+        """Names of the corpora that no model is trained on."""
+        return sorted(set(self.episodes.loc[self.episodes["evaluation_only"], "corpus"]))
+
     def corpus_of(self, indices: np.ndarray) -> np.ndarray:
         """Corpus name of each frame index, in the shape of `indices` without its last axis when that is a clip's."""
         first = indices[..., 0] if indices.ndim > 1 else indices
