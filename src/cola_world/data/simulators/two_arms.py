@@ -86,7 +86,8 @@ def _lay_table(data: mujoco.MjData, rng: np.random.Generator) -> None:
 
 def _scene() -> str:
     waist = "".join(f'<joint name="{name}" type="{kind}" axis="{axis}"/>' for name, (kind, axis, _) in WAIST.items())
-    servos = "".join(f'<velocity joint="{name}" kv="30"/>' for name in ACTIONS[:MOVING])
+    # The waist carries all the rest.
+    servos = "".join(f'<velocity joint="{name}" kv="{2000 if name in WAIST else 30}"/>' for name in ACTIONS[:MOVING])
     fingers = "".join(f'<position joint="{side}_{finger}" kp="60"/>' for side in SIDES for finger in ("near", "far"))
     shapes = ("box", "cylinder", "sphere")
     objects = "".join(
