@@ -99,7 +99,7 @@ def weights_plan(profile: Profile, public: dict[str, PublicFile]) -> dict[str, d
 
 def probe_plans(params: Params, profile: Profile, runs: dict[str, RunPlan]) -> dict[str, dict[str, Any]]:
     """For each run of `probes`, itself and how it is probed, on every corpus whose robots show their actions."""
-    shown = [name for name, corpus in params.corpora.items() if corpus.group != "general" and not corpus.hide_actions]
+    shown = sorted(name for name, corpus in params.corpora.items() if corpus.group != "general" and not corpus.hide_actions)
     how = {"corpora": shown, "crop": profile.clips.crop, "probe": profile.probe.model_dump()}
     for name in params.probes:
         if name not in runs:
