@@ -23,8 +23,6 @@ from cola_world.weights import PublicFile
 
 # not in paper: because all of its runs start from one public OpenSora checkpoint, its stand-in has one seed as well.
 SHARED_SEED = 0
-# Groups of corpora whose video prediction is told apart: as the paper names them (Tables 2, 5 and 6), and as corpora name them.
-GROUPS = {"oxe": "oxe", "egocentric": "human", "agibot": "agibot", "libero": "out_of_distribution"}
 
 
 class Parent(BaseModel):
@@ -79,12 +77,7 @@ class RunPlan(BaseModel):
 def resolve(params: Params, profile: Profile, public: dict[str, PublicFile] | None = None) -> dict[str, dict[str, Any]]:
     """File stem below runs/plan -> content; `public` is the table of the weights that a profile may name."""
     files = data_plans(params, profile)
-    plans = {name: run_plan(name, params, profile) for name in all_runs(params)}
-    for plan in plans.values():
-        for parent in plan.parents:
-            check_fit(plan, plans[parent.run])
-    files |= {name: plan.model_dump() for name, plan in plans.items()}
-    files |= {f"evaluate/{name}": plan for name, plan in evaluate_plans(params, profile, plans).items()}
+    files |= {name: plan.model_dump() for name, plan in run_plans(params, profile).items()}
     files["report"] = report_plan(params, profile)
     files["weights"] = weights_plan(profile, public or {})
     for name, row in files["weights"].items():
@@ -107,37 +100,6 @@ def weights_plan(profile: Profile, public: dict[str, PublicFile]) -> dict[str, d
     return rows
 
 
-def evaluate_plans(params: Params, profile: Profile, runs: dict[str, RunPlan]) -> dict[str, dict[str, Any]]:
-    """For each run of `evaluate`, itself, its snapshots that are measured, and how; for the first of its seeds."""
-    sampling = profile.evaluate.model_dump(exclude={"clips"})
-    how = {"groups": evaluated_groups(params), "clips": profile.evaluate.clips, "sampling": sampling}
-    for name, snapshots in params.evaluate.items():
-        if name not in runs:
-            raise ValueError(f"params.yaml: evaluate: {name!r} is no run; nearest is {nearest(name, list(runs))!r}")
-        if not PHASES[runs[name].phase].drives_world_model:
-            able = [run for run, plan in runs.items() if PHASES[plan.phase].drives_world_model]
-            raise ValueError(f"params.yaml: evaluate: {name!r} has no world model of latent actions; those that do: {', '.join(able)}")
-        for steps in snapshots:
-            if steps not in runs[name].snapshots:
-                known = ", ".join(map(str, runs[name].snapshots))
-                raise ValueError(f"params.yaml: evaluate.{name}: {steps} is no snapshot of it; it has {known}")
-    return {
-        name: {"run": runs[name].model_dump(), "seed": runs[name].seeds[0], "snapshots": snapshots, **how}
-        for name, snapshots in params.evaluate.items()
-    }
-
-
-def evaluated_groups(params: Params) -> dict[str, dict[str, Any]]:
-    """Corpora of each group that has any: those that are trained on, or, where none of them is, all."""
-    trained, groups = mixture(params).weights, {}
-    for name, group in GROUPS.items():
-        corpora = sorted(corpus for corpus, row in params.corpora.items() if row.group == group)
-        learnt = [corpus for corpus in corpora if corpus in trained]
-        if corpora:
-            groups[name] = {"corpora": learnt or corpora, "trained": bool(learnt)}
-    return groups
-
-
 def all_runs(params: Params) -> dict[str, Run]:
     """The runs table with one e2e run for each point of `warmup_sweep`, like `e2e` but for its fork."""
     forks = {
@@ -145,6 +107,15 @@ def all_runs(params: Params) -> dict[str, Run]:
         for steps in params.warmup_sweep
     }
     return params.runs | forks
+
+
+def run_plans(params: Params, profile: Profile) -> dict[str, RunPlan]:
+    """The plan of every run, each with parents that fit."""
+    plans = {name: run_plan(name, params, profile) for name in all_runs(params)}
+    for plan in plans.values():
+        for parent in plan.parents:
+            check_fit(plan, plans[parent.run])
+    return plans
 
 
 def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
@@ -227,7 +198,7 @@ def training_config(row: Run, profile: Profile) -> TrainingConfig:
 
 def mixture(params: Params) -> Mixture:
     """Weight of each corpus; the share of a group without one goes to the others, and is told on every page."""
-    return mix({name: corpus.group for name, corpus in params.corpora.items()}, params.mixture)
+    return mix({name: corpus.group for name, corpus in params.corpora.items() if not corpus.evaluation_only}, params.mixture)
 
 
 def batch_config(row: Run, params: Params, profile: Profile) -> BatchConfig:
@@ -245,7 +216,7 @@ def pretraining_weights(params: Params, robots: dict[str, float]) -> dict[str, f
     not in paper: because OpenSora's own pre-training video contains robots and hands at work, and a prior that knows
     nothing of them would be a different question.
     """
-    general = [name for name, corpus in params.corpora.items() if corpus.group == "general"]
+    general = [name for name, corpus in params.corpora.items() if corpus.group == "general" and not corpus.evaluation_only]
     shares = {name: 0.5 / len(general) for name in general}
     rest = 1 - sum(shares.values())
     return shares | {name: rest * weight for name, weight in robots.items()}
@@ -254,7 +225,7 @@ def pretraining_weights(params: Params, robots: dict[str, float]) -> dict[str, f
 def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
     simulate = profile.simulate.model_dump()
     files: dict[str, dict[str, Any]] = {
-        f"simulate/{name}": {"corpus": name, **corpus.model_dump(), **simulate, "workers": profile.workers}
+        f"simulate/{name}": {"corpus": name, **corpus.model_dump(exclude={"evaluation_only"}), **simulate, "workers": profile.workers}
         for name, corpus in params.corpora.items()
     }
     clips = profile.clips

@@ -6,11 +6,12 @@ Run: python -m stages.plan (about a second at every scale).
 import shutil
 from pathlib import Path
 
-from cola_world import config, plan, weights
+from cola_world import config, measuring, plan, weights
 from stages.cost import counted
 
 if __name__ == "__main__":
     with counted("plan"):
-        files = plan.resolve(*config.load(Path(".")), weights.read_table(Path("data/weights.yaml")))
+        dials = config.load(Path("."))
+        files = plan.resolve(*dials, weights.read_table(Path("data/weights.yaml"))) | measuring.resolve(*dials)
         shutil.rmtree("runs/plan", ignore_errors=True)
         plan.write(files, Path("runs/plan"))

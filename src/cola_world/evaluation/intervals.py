@@ -12,7 +12,7 @@ RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 def resampled(clips: int, resamples: int = RESAMPLES) -> Tensor:
     """How often each clip is drawn, with replacement, in each resample: [R, N], rows adding up to N; always the same ones."""
     drawn_RN = torch.randint(clips, (resamples, clips), generator=torch.Generator().manual_seed(SEED))
-    return torch.zeros(resamples, clips, dtype=torch.float64).scatter_add_(1, drawn_RN, torch.ones(1, 1, dtype=torch.float64).expand_as(drawn_RN))
+    return torch.zeros(drawn_RN.shape, dtype=torch.float64).scatter_add_(1, drawn_RN, torch.ones(drawn_RN.shape, dtype=torch.float64))
 
 
 def interval(values_R: Tensor) -> tuple[float, float]:

@@ -25,7 +25,7 @@ COST_COLUMNS = (
 # Where the metrics of a run are measured: the fixed held-out clips of the whole mixture.
 HELDOUT = "heldout"
 # Folders of runs/ in which a later stage left rows of its own, one file a run: all columns but scale and commit.
-MEASUREMENTS = ("evaluate",)
+MEASUREMENTS = ("probe", "evaluate")
 Row = dict[str, Any]
 
 

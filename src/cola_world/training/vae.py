@@ -99,8 +99,9 @@ def train_vae(clips: Path, config: VAETraining, progress: Callable[[int, float],
 
 
 def training_frames(clips: Path) -> np.ndarray:
+    """Indices of the frames of training episodes, without those of corpora that are for evaluation only."""
     episodes = ClipCache.open(clips).episodes
-    train = episodes[episodes.split == "train"]
+    train = episodes[(episodes["split"] == "train") & ~episodes["evaluation_only"]]
     return np.concatenate([np.arange(o, o + n) for o, n in zip(train.offset, train.frames, strict=True)])
 
 
@@ -123,6 +124,7 @@ def cache_latents(
 ) -> None:
     """Encode every frame through every view into `out/latents.npy` [V, F, C, y, x], float16.
 
+    Corpora for evaluation only are never cropped at random: they go through view 0 alone and have zeros in the others.
     A VAE that joins frames encodes each clip of `num_frames` instead: [V, F, L, C, y, x] by the clip's first frame, zeros at
     those where no clip begins.
     """
@@ -139,11 +141,11 @@ def cache_latents(
     out.mkdir(parents=True, exist_ok=True)
     latents = np.lib.format.open_memmap(out / "latents.npy", mode="w+", dtype=np.float16, shape=shape)
     batch = max(1, 256 // length)
-    for view in range(count):
-        for start in range(0, len(clips_NT), batch):
-            part_NT = clips_NT[start : start + batch]
-            latents[view, part_NT[:, 0]] = encode(model, cache, views, part_NT, view)
-            progress(view * len(clips_NT) + start + len(part_NT), count * len(clips_NT))
+    cropped_NT = clips_NT[~np.isin(cache.corpus_of(clips_NT), cache.evaluation_only)]
+    jobs = [(view, part) for view in range(count) for part in chunks(cropped_NT if view else clips_NT, batch)]
+    for done, (view, part_NT) in enumerate(jobs, 1):
+        latents[view, part_NT[:, 0]] = encode(model, cache, views, part_NT, view)
+        progress(done, len(jobs))
     latents.flush()
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
 
@@ -152,6 +154,10 @@ def checksum(vae: Path) -> str:
     """Of the VAE's weights and statistics; its config may name the folder that it was once read from."""
     files = sorted(path for path in vae.rglob("*") if path.is_file() and path.name != "config.json")
     return hashlib.sha256("".join(f"{path.name} {file_hash(path)}\n" for path in files).encode()).hexdigest()
+
+
+def chunks(clips_NT: np.ndarray, size: int) -> list[np.ndarray]:
+    return [clips_NT[start : start + size] for start in range(0, len(clips_NT), size)]
 
 
 def all_clips(cache: ClipCache, length: int) -> np.ndarray:
