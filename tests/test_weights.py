@@ -40,8 +40,10 @@ class RunsCode:
 
 
 def test_every_row_names_its_file_and_says_what_is_unknown():
-    assert {"stdit3", "sdxl_vae", "opensora_vae", "pixart_vae", "i3d"} == set(TABLE)
-    assert all(len(entry.revision) == 40 for entry in TABLE.values())
+    brought = {name for name, entry in TABLE.items() if entry.revision is None}
+    assert {"stdit3", "sdxl_vae", "opensora_vae", "pixart_vae", "i3d", "clip"} == set(TABLE) - brought
+    assert brought == {"lpips_alex", "lpips_vgg"} and all(TABLE[name].sha256 for name in brought)
+    assert all(len(entry.revision) == 40 for name, entry in TABLE.items() if name not in brought)
     assert TABLE["stdit3"].replaces == "pretrain" and TABLE["sdxl_vae"].replaces == "vae" and TABLE["i3d"].licence is None
 
 

@@ -37,6 +37,8 @@ def find_file(name: str, file: PublicFile, root: Path) -> Supply:
     label = f"weights.{name}"
     path = root / file.path if file.path else downloaded(file)
     if path is None:
+        if file.revision is None:
+            return missing(label, f"{file.file} is on no hub; give its path in the profile")
         size = f" ({file.size / 1e9:.2f} GB)" if file.size else ""
         return missing(label, f"{file.repository}/{file.file}{size} is not here; `dvc repro stages/weights/dvc.yaml` fetches it")
     unhashed = file if file.format == "torchscript" else file.model_copy(update={"sha256": None})
@@ -51,6 +53,8 @@ def downloaded(file: PublicFile) -> Path | None:
     """The file in the hub's own cache."""
     from huggingface_hub import try_to_load_from_cache
 
+    if file.revision is None:
+        return None
     path = try_to_load_from_cache(file.repository, file.file, revision=file.revision)
     return Path(path) if isinstance(path, str) else None
 

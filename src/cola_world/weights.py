@@ -39,16 +39,19 @@ class Brought(BaseModel):
 
 
 class PublicFile(BaseModel):
-    """A row of the table; `size` in bytes. None is unknown."""
+    """A row of the table; `size` in bytes. None is unknown; without `revision` the file is on no hub and has to be brought.
+
+    `format`: a `state_dict` is what torch saved and is read as it is, tensors only.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    repository: str
+    repository: str | None
     file: str
-    revision: str
+    revision: str | None
     size: int | None
     sha256: str | None = Field(pattern=SHA256)
     licence: str | None
-    format: Literal["safetensors", "torchscript"]
+    format: Literal["safetensors", "torchscript", "state_dict"]
     replaces: Literal["pretrain", "vae"] | None
     purpose: str
     path: str | None = None
@@ -95,8 +98,10 @@ def download(name: str, file: PublicFile) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
-    where = f"{file.repository}/{file.file} at {file.revision[:10]}"
     instead = f"or bring it: weights: {{{name}: {{path: ...}}}}"
+    if file.revision is None:
+        raise wrong(name, file.file, "a path, for no hub has it", "none", instead.removeprefix("or "))
+    where = f"{file.repository}/{file.file} at {file.revision[:10]}"
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its warnings of every retry would hide the one line
     try:
         return Path(hf_hub_download(file.repository, file.file, revision=file.revision))

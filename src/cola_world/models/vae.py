@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cola_world.models.vision import without_torchvision
+
 # diffusers takes seconds to import, which steps that only read a VAE's configuration need not wait for.
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -59,11 +61,16 @@ class VAE(Protocol):
         """(L, C, y, x) of a clip of T frames of Y x X pixels."""
 
 
-def build_autoencoder(config: VAEConfig) -> AutoencoderKL:
-    from diffusers import AutoencoderKL
+def autoencoder_class() -> type[AutoencoderKL]:
+    # torchvision, of which an AutoencoderKL has no use, would double the seconds.
+    with without_torchvision():
+        from diffusers import AutoencoderKL
+    return AutoencoderKL
 
+
+def build_autoencoder(config: VAEConfig) -> AutoencoderKL:
     levels = len(config.channels)
-    return AutoencoderKL(
+    return autoencoder_class()(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -111,10 +118,8 @@ class FrameVAE(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> FrameVAE:
         """Read `folder` as written by diffusers' save_pretrained, with the statistics in `latent_statistics.json`."""
-        from diffusers import AutoencoderKL
-
         statistics = json.loads((folder / "latent_statistics.json").read_text())
-        return cls(AutoencoderKL.from_pretrained(folder, use_safetensors=True), **statistics)
+        return cls(autoencoder_class().from_pretrained(folder, use_safetensors=True), **statistics)
 
     @torch.no_grad()
     def encode(self, video_BTCYX: Tensor) -> Tensor:
@@ -143,16 +148,14 @@ def read_sdxl(path: Path, config: VAEConfig = SDXL) -> AutoencoderKL:
 
     diffusers knows the older names of its attention layers. ValueError in one line for a file that is not of `config`.
     """
-    from diffusers import AutoencoderKL
-
     if path.is_dir():
-        return AutoencoderKL.from_pretrained(path, use_safetensors=True, local_files_only=True).eval()
+        return autoencoder_class().from_pretrained(path, use_safetensors=True, local_files_only=True).eval()
     check_exists(path)
     with TemporaryDirectory() as folder:
         build_autoencoder(config).save_config(folder)
         Path(folder, "diffusion_pytorch_model.safetensors").symlink_to(path.absolute())
         try:
-            model, info = AutoencoderKL.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+            model, info = autoencoder_class().from_pretrained(folder, use_safetensors=True, output_loading_info=True)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path}: does not fit the profile's vae.model ({str(error).partition(chr(10))[0]})") from None
     for fault in ("missing_keys", "unexpected_keys"):
