@@ -202,6 +202,13 @@ class TrainingProfile(Strict):
     ema: float = Field(0.0, ge=0, lt=1)
 
 
+class Encoder(Strict):
+    """Training of the encoder that stands in for the public networks of video metrics."""
+
+    steps: int = Field(600, ge=1)
+    batch_size: int = Field(64, ge=1)
+
+
 class Evaluation(Strict):
     """Video prediction: clips of each group of corpora, denoising steps and guidance (paper B.2, C.1: 240 on a device, 10, 4.0)."""
 
@@ -234,6 +241,7 @@ class Profile(Strict):
     launch: str = Field("python", description="what a run's process is started with, `-m` and a module following")
     devices: DeviceConfig = DeviceConfig()
     evaluate: Evaluation
+    encoder: Encoder = Encoder()
     probe: Probe = Probe()
     weights: dict[str, Brought] = Field({}, description="rows of data/weights.yaml that take the place of training")
 

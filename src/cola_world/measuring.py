@@ -3,18 +3,30 @@
 from typing import Any
 
 from cola_world.config import Params, Profile, nearest
-from cola_world.plan import RunPlan, mixture, run_plans
+from cola_world.plan import RunPlan, mixture, pretraining_weights, run_plans, weights_plan
 from cola_world.training.phases import PHASES
+from cola_world.weights import PublicFile
 
 # Groups of corpora whose video prediction is told apart: as the paper names them (Tables 2, 5 and 6), and as corpora name them.
 GROUPS = {"oxe": "oxe", "egocentric": "human", "agibot": "agibot", "libero": "out_of_distribution"}
+# Rows of data/weights.yaml whose metrics are of predicted video.
+NETWORKS = ("i3d", "lpips_alex", "lpips_vgg")
 
 
-def resolve(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
-    """File stem below runs/plan -> content."""
-    runs = run_plans(params, profile)
+def resolve(params: Params, profile: Profile, public: dict[str, PublicFile] | None = None) -> dict[str, dict[str, Any]]:
+    """File stem below runs/plan -> content; `public` is the table of the weights that a profile may name."""
+    runs, rows = run_plans(params, profile), weights_plan(profile, public or {})
+    networks = {name: row for name, row in rows.items() if name in NETWORKS}
     files = {f"probe/{name}": plan for name, plan in probe_plans(params, profile, runs).items()}
-    return files | {f"evaluate/{name}": plan for name, plan in evaluate_plans(params, profile, runs).items()}
+    files |= {f"evaluate/{name}": plan | {"networks": networks} for name, plan in evaluate_plans(params, profile, runs).items()}
+    return files | {"encoder": encoder_plan(params, profile)}
+
+
+def encoder_plan(params: Params, profile: Profile) -> dict[str, Any]:
+    """The stand-in for public networks learns from what the world model's prior learns from."""
+    clips = profile.clips
+    size = {"crop": clips.crop, "views": clips.views, "num_frames": clips.num_frames}
+    return size | {"weights": pretraining_weights(params, mixture(params).weights)} | profile.encoder.model_dump()
 
 
 def probe_plans(params: Params, profile: Profile, runs: dict[str, RunPlan]) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from stages.cost import counted
 
 if __name__ == "__main__":
     with counted("plan"):
-        dials = config.load(Path("."))
-        files = plan.resolve(*dials, weights.read_table(Path("data/weights.yaml"))) | measuring.resolve(*dials)
+        dials = *config.load(Path(".")), weights.read_table(Path("data/weights.yaml"))
+        files = plan.resolve(*dials) | measuring.resolve(*dials)
         shutil.rmtree("runs/plan", ignore_errors=True)
         plan.write(files, Path("runs/plan"))

@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from cola_world.evaluation.encoder import SimEncoder
+from cola_world.evaluation.metrics import ClipFeatures, FrameMetric
 from cola_world.evaluation.prediction import Sampling, given_frames, load_system, predict
+from cola_world.evaluation.public import open_metrics
 from cola_world.evaluation.scores import Score, measure
 from cola_world.files import renamed, scratch
 from cola_world.models.idm import unit_pixels
@@ -25,6 +28,7 @@ from cola_world.training import store
 from cola_world.training.batches import BatchConfig, CachedBatches
 from cola_world.training.checkpoint import file_hash
 from cola_world.training.phases import Batch
+from cola_world.weights import PublicFile
 
 COLUMNS = ("run", "snapshot", "corpus", "seed", "metric", "value", "protocol")
 CODE = ("models", "evaluation", "data/clips.py", *(f"training/{name}.py" for name in ("batches", "checkpoint", "phases")))
@@ -51,15 +55,29 @@ class PredictionPlan(BaseModel):
     groups: dict[str, Group]
     clips: int = Field(ge=2)
     sampling: Sampling
+    networks: dict[str, PublicFile] = Field({}, description="rows of data/weights.yaml whose metrics are measured too")
 
 
 class Inputs(NamedTuple):
-    """Folders: caches of clips and of their latents, the VAE that made these, and `runs`, below which snapshots are."""
+    """Folders: caches of clips and of their latents, the VAE that made these, and `runs`, below which snapshots are.
+
+    `encoder` is the file of the stand-in encoder; converted public weights go to `weights`.
+    """
 
     clips: Path
     latents: Path
     vae: Path
     runs: Path
+    encoder: Path
+    weights: Path
+
+
+class Tools(NamedTuple):
+    """What measures every snapshot, opened once a process."""
+
+    device: str
+    vae: VAE
+    metrics: list[FrameMetric | ClipFeatures]
 
 
 def predict_runs(plans: list[PredictionPlan], inputs: Inputs, out: Path) -> None:
@@ -93,27 +111,28 @@ def rows_of(plan: PredictionPlan, steps: int, inputs: Inputs) -> list[dict[str, 
 def fingerprint(plan: PredictionPlan, steps: int, inputs: Inputs) -> str:
     """Hash of all that decides the values, in which neither the run's name nor how many clips are sampled at once is."""
     files = {
-        "line": plan.run.line(inputs.runs, plan.seed, steps), "caches": [folder / "card.json" for folder in (inputs.clips, inputs.latents)]
+        "line": plan.run.line(inputs.runs, plan.seed, steps), "encoder": [inputs.encoder],
+        "caches": [folder / "card.json" for folder in (inputs.clips, inputs.latents)],
     }  # fmt: skip
     for file in (file for each in files.values() for file in each):
         if not file.is_file():
             raise ValueError(f"{file} does not exist; run the stage that writes it first")
     hashes = {name: [file_hash(file) for file in each] for name, each in files.items()}
-    how = plan.model_dump(include={"groups", "clips"}) | plan.sampling.model_dump(exclude={"clips_at_a_time"})
+    how = plan.model_dump(include={"groups", "clips", "networks"}) | plan.sampling.model_dump(exclude={"clips_at_a_time"})
     system = plan.run.system.model_dump() | {"num_frames": plan.run.batches.num_frames}
     return store.hash_of({"plan": how, "system": system, "files": hashes, "code": store.code_hash(CODE)})
 
 
 def measured(plan: PredictionPlan, steps: int, inputs: Inputs, progress: Progress) -> Iterator[dict[str, Any]]:
     """Corpus (a group of them), metric, value and protocol of each number."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device, vae, metrics = open_tools(inputs, tuple(sorted(plan.networks.items())))
     system = load_system(plan.run.system, plan.run.line(inputs.runs, plan.seed, steps), plan.sampling).to(device)
-    vae, total = read_vae(inputs.vae, device), len(plan.groups) * plan.clips
+    total = len(plan.groups) * plan.clips
     for number, (name, group) in enumerate(plan.groups.items()):
         clips = heldout(plan, group, inputs)
         at_a_time = plan.sampling.clips_at_a_time
         videos = predict(system, vae, clips, at_a_time, lambda done, before=number * plan.clips: progress(before + done, total))
-        for score in measure(videos, unit_pixels(clips.video), given_frames(system, vae)):
+        for score in measure(videos, unit_pixels(clips.video), given_frames(system, vae), metrics, device):
             check_finite(score, f"{plan.run.run} after {steps} steps, {name}")
             protocol = f"{score.protocol}; {group}; {plan.sampling}"
             for metric, value in score.values().items():
@@ -121,8 +140,11 @@ def measured(plan: PredictionPlan, steps: int, inputs: Inputs, progress: Progres
 
 
 @functools.cache
-def read_vae(folder: Path, device: str) -> VAE:
-    return load_vae(folder).to(device).eval()
+def open_tools(inputs: Inputs, networks: tuple[tuple[str, PublicFile], ...]) -> Tools:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = SimEncoder.load(inputs.encoder, device)
+    metrics = [encoder.lpips(), encoder.fvd(), *open_metrics(dict(networks), inputs.weights, device)]
+    return Tools(device, load_vae(inputs.vae).to(device).eval(), metrics)
 
 
 def heldout(plan: PredictionPlan, group: Group, inputs: Inputs) -> Batch:

@@ -1,29 +1,48 @@
-"""What predicted videos are worth: a value for each metric, with its bootstrap interval over clips."""
+"""What predicted videos are worth: a value for each metric, with its bootstrap interval over clips.
 
-from typing import NamedTuple
+Shape letters: N clips, T frames of a clip, C colours, Y X pixels, D features.
+"""
 
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import torch
 from torch import Tensor
 
-from cola_world.evaluation.intervals import RESAMPLES, of_mean
+from cola_world.evaluation.intervals import DISTANCE_RESAMPLES, RESAMPLES, of_distance, of_mean
+from cola_world.evaluation.metrics import ClipFeatures, FrameMetric
+from cola_world.evaluation.protocol import Measured
+from cola_world.evaluation.video import VideoMetrics
 
 
 class Score(NamedTuple):
-    """A metric's value on a set of clips, and the ends of its 95 % interval."""
+    """A metric's value on a set of clips, and the ends of its 95 % interval where it has one."""
 
     metric: str
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     protocol: str
+
+    @classmethod
+    def of(cls, name: str, found: Measured, interval: tuple[float, float] | None, resamples: int) -> Self:
+        told = f", interval of {resamples} resamples of clips" if interval else ""
+        return cls(name, found.value, interval, f"{found.protocol}{told}")
 
     def values(self) -> dict[str, float]:
         """Metric as in results.csv -> value."""
-        return {self.metric: self.value, f"{self.metric}_low": self.low, f"{self.metric}_high": self.high}
+        ends = zip(("low", "high"), self.interval or (), strict=False)
+        return {self.metric: self.value} | {f"{self.metric}_{end}": value for end, value in ends}
 
 
-def measure(generated_NTCYX: Tensor, real_NTCYX: Tensor, given: int) -> list[Score]:
-    """Scores of the frames after the `given` ones; RGB in [0, 1]."""
-    mse_NT = (generated_NTCYX - real_NTCYX)[:, given:].square().mean((2, 3, 4), dtype=float)
-    values_N = (-10 * mse_NT.log10()).mean(1)
-    low, high = of_mean(values_N)
-    return [Score("video/psnr", values_N.mean().item(), low, high, f"{len(values_N)} clips, {RESAMPLES} resamples of clips")]
+def measure(
+    generated_NTCYX: Tensor, real_NTCYX: Tensor, given: int, metrics: Sequence[FrameMetric | ClipFeatures], device: torch.device | str
+) -> list[Score]:
+    """Scores of clips whose first `given` frames were the model's condition; RGB in [0, 1]."""
+    measuring = VideoMetrics(given, metrics, device)
+    measuring.update(generated_NTCYX, real_NTCYX)
+    results = measuring.results()
+    values = {name: torch.cat(parts, dim=-2) for name, parts in measuring.values.items()}
+    intervals = {metric.name: (of_mean(values[metric.name].mean(1)), RESAMPLES) for metric in measuring.of_frames}
+    for metric in measuring.of_clips:
+        intervals[metric.name] = of_distance(*values[metric.name], results[metric.name].value), DISTANCE_RESAMPLES
+    return [Score.of(name, found, *intervals.get(name, (None, 0))) for name, found in results.items()]
