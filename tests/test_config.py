@@ -51,6 +51,14 @@ def test_every_scale_resolves_to_the_same_steps(workspace, scale):
         ("runs.lam.snapshots", [40000], "runs.lam.snapshots: 40000 is past the budget; the latest possible one is 30000"),
         ("runs.e2e.parents", ["pretrian"], "runs.e2e.parents: 'pretrian' is no run; nearest is 'pretrain'"),
         ("corpora.fetch.grup", 1, "corpora.fetch.grup: unknown key (value 1); nearest is 'group'"),
+        (
+            "corpora.own", {"group": "oxe", "environment": "fetch", "path": "data/own/a"},
+            "corpora.own.environment: name the simulator that renders it, or with path the data set that it is; one of the two",
+        ),
+        (
+            "corpora.own", {"group": "oxe", "path": "data/raw/own"},
+            "corpora.own.path: 'data/raw/own' is where simulated data is replaced; keep your own elsewhere, as data/own/<name>",
+        ),
         ("mixture", {"humans": 1.0}, "mixture: 'humans' is no group of corpora; nearest is 'human'"),
     ],
 )
@@ -139,6 +147,13 @@ def changed(workspace: Path, key: str, value: object) -> set[str]:
     edit(workspace, key, value)
     after = resolved(workspace)
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def test_a_corpus_that_is_brought_is_indexed_where_it_lies(workspace):
+    edit(workspace, "corpora.own", {"group": "oxe", "path": "data/own/bridge"})
+    files = plan.resolve(*config.load(workspace))
+    assert files["simulate/own"] == {"corpus": "own", "path": "data/own/bridge"}
+    assert files["manifest"]["corpora"]["own"]["path"] == "data/own/bridge" and "own" in files["e2e"]["batches"]["weights"]
 
 
 def test_a_known_fork_changes_only_what_comes_after_it(workspace):
