@@ -193,5 +193,6 @@ def commit() -> str:
     if not head:
         return "none"
     # A pipeline rewrites its lock files while it runs; they say nothing of the code.
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "stages", "params.yaml", ":!*dvc.lock")
+    named = (":/src", ":/stages", ":/params.yaml", ":(top,exclude)*dvc.lock")  # of the repository, wherever in it this runs
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *named)
     return head + ("+" if changed else "")
