@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RENDERS := $(VENV)/.renders
 
-.PHONY: help repro test compare lint lock clean
+.PHONY: help repro test compare bench-gpu headline-gpu lint lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo "make compare the experiments of dvc exp run, side by side: reports/experiments.html"
 	@echo "make lint    ruff"
 	@echo "make lock    requirements.in -> requirements.lock"
+	@echo "make bench-gpu     nine minutes on a GPU: steps at the paper's sizes, into benchmarks/gpu.md"
+	@echo "make headline-gpu  ten minutes of Figures 2 and 3 at gpu scale; call again until nothing is left"
 	@echo "make clean   remove the environment and bytecode; data, runs and reports stay"
 
 # The launcher must know which process to outlive not even for a moment: $$PPID is make.
@@ -30,6 +32,12 @@ test: $(READY) $(RENDERS)
 
 compare: $(READY)
 	@$(BIN)/python -m stages.compare
+
+bench-gpu: $(READY)
+	@$(BIN)/python -m benchmarks.gpu
+
+headline-gpu: $(READY) $(RENDERS)
+	@$(BIN)/python -m stages.headline --scale gpu --minutes 10
 
 lint: $(READY)
 	@$(BIN)/ruff check .

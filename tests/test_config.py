@@ -56,6 +56,14 @@ def test_every_scale_resolves_to_the_same_steps(workspace, scale):
             False,
             "corpora.kitchen.evaluation_only: false does not go with the group 'out_of_distribution'; the right one is true",
         ),
+        (
+            "corpora.own", {"group": "oxe", "environment": "fetch", "path": "data/own/a"},
+            "corpora.own.environment: name the simulator that renders it, or with path the data set that it is; one of the two",
+        ),
+        (
+            "corpora.own", {"group": "oxe", "path": "data/raw/own"},
+            "corpora.own.path: 'data/raw/own' is where simulated data is replaced; keep your own elsewhere, as data/own/<name>",
+        ),
         ("mixture", {"humans": 1.0}, "mixture: 'humans' is no group of corpora; nearest is 'human'"),
     ],
 )
@@ -144,6 +152,13 @@ def changed(workspace: Path, key: str, value: object) -> set[str]:
     edit(workspace, key, value)
     after = resolved(workspace)
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def test_a_corpus_that_is_brought_is_indexed_where_it_lies(workspace):
+    edit(workspace, "corpora.own", {"group": "oxe", "path": "data/own/bridge"})
+    files = plan.resolve(*config.load(workspace))
+    assert files["simulate/own"] == {"corpus": "own", "path": "data/own/bridge"}
+    assert files["manifest"]["corpora"]["own"]["path"] == "data/own/bridge" and "own" in files["e2e"]["batches"]["weights"]
 
 
 def test_a_known_fork_changes_only_what_comes_after_it(workspace):

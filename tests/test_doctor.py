@@ -222,15 +222,20 @@ def test_a_public_file_that_was_not_fetched_is_missing(workspace, monkeypatch, t
     assert fault.startswith("weights.sdxl_vae: stabilityai/sdxl-vae/diffusion_pytorch_model.safetensors (0.33 GB) is not here")
 
 
-def test_a_corpus_that_no_simulator_makes_must_be_here(workspace, capsys):
-    own = {"group": "human", "environment": "files", "stride": 2}
+def test_a_corpus_that_is_brought_must_be_here(workspace, capsys):
+    own = {"group": "human", "path": "data/own/kitchen", "stride": 2}
     change(workspace / "params.yaml", lambda dials: dials["corpora"].update(own=own))
     status, out = run_doctor(workspace, capsys)
-    assert status == 1 and any(line.startswith("corpora.own: 'files' is no simulator") for line in out.splitlines())
+    assert status == 1 and any(line.startswith("corpora.own: ") and "not a LeRobot data set" in line for line in out.splitlines())
     episodes = ((torch.zeros(7, 16, 16, 3, dtype=torch.uint8).numpy(), torch.zeros(7, 2).numpy(), "task") for _ in range(2))
-    write_dataset(workspace / "data" / "raw" / "own", episodes, fps=10, size=(16, 16), action_dim=2, robot="files")
+    write_dataset(workspace / "data" / "own" / "kitchen", episodes, fps=10, size=(16, 16), action_dim=2, robot="files")
     report = examine(workspace)
     assert report.faults() == [] and report.disk["clip cache"].bytes == (240 + 14) * 18 * 18 * 3
+
+
+def test_a_simulator_that_is_none_is_told_with_the_nearest(workspace):
+    change(workspace / "params.yaml", lambda dials: dials["corpora"]["fetch"].update(environment="fitch"))
+    assert examine(workspace).faults() == ["corpora.fetch: 'fitch' is no simulator; nearest is 'fetch'"]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from dvc.repo import Repo
 
 from cola_world.config import Corpus, Params, Run
 
-# Ending with its parent, showing progress and counting cost change nothing of what a stage makes.
-WITHOUT_EFFECT = {f"src/cola_world/{name}.py" for name in ("lifeline", "progress", "files", "cost", "flops", "side_by_side")} | {"stages/cost.py"}
+# Ending with its parent or in time, showing progress and counting cost change nothing of what a stage makes.
+HELPERS = ("lifeline", "progress", "files", "cost", "deadline", "flops", "side_by_side")
+WITHOUT_EFFECT = {f"src/cola_world/{name}.py" for name in HELPERS} | {"stages/cost.py", "stages/__init__.py"}
 # In two parts, so that this file keeps the rules as well.
 HOSTS = ("pypi" + ".org", "python" + "hosted.org", "npmjs" + ".org", "deb.debian" + ".org", "download.pytorch" + ".org")
 PATHS = ("/wo" + "rk/", "/fa" + "rm/", "/ro" + "ot/", "/ho" + "me/", "/tm" + "p/")

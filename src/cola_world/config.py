@@ -30,11 +30,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+RENDERED = ("data", "raw")  # the folder that `simulate` writes
+
+
 class Corpus(Strict):
-    """Where a corpus comes from; `group` is its role in the paper's mixture, `general` being pre-training only."""
+    """Where a corpus comes from, a simulator or a data set; `group`: its role in the paper's mixture, `general` for pre-training only."""
 
     group: Literal["general", "oxe", "agibot", "human", "out_of_distribution"]
-    environment: str
+    environment: str | None = Field(None, description="the simulator that renders it")
+    path: str | None = Field(None, description="the LeRobot data set that it is, read where it lies; relative to the repository's root")
     stride: int = Field(1, ge=1, description="saved frames between two frames of a clip")
     hide_actions: bool = False
     evaluation_only: bool = Field(False, description="probed and evaluated, and no model is ever trained on it, the VAE included")
@@ -43,6 +47,14 @@ class Corpus(Strict):
     def out_of_distribution_is_not_trained_on(self) -> Corpus:
         if self.group == "out_of_distribution" and not self.evaluation_only:
             raise ValueError("evaluation_only: false does not go with the group 'out_of_distribution'; the right one is true")
+        return self
+
+    @model_validator(mode="after")
+    def comes_from_one_place(self) -> Corpus:
+        if (self.environment is None) == (self.path is None):
+            raise ValueError("environment: name the simulator that renders it, or with path the data set that it is; one of the two")
+        if self.path and Path(self.path).parts[:2] == RENDERED:
+            raise ValueError(f"path: {self.path!r} is where simulated data is replaced; keep your own elsewhere, as data/own/<name>")
         return self
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from cola_world.config import Params, Profile, Run, changed, nearest
+from cola_world.config import Corpus, Params, Profile, Run, changed, nearest
 from cola_world.data.clips import Mixture, mix
 from cola_world.models.stdit3 import beyond_depth
 from cola_world.models.system import System, SystemConfig
@@ -223,19 +223,23 @@ def pretraining_weights(params: Params, robots: dict[str, float]) -> dict[str, f
 
 
 def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
-    simulate = profile.simulate.model_dump()
-    files: dict[str, dict[str, Any]] = {
-        f"simulate/{name}": {"corpus": name, **corpus.model_dump(exclude={"evaluation_only"}), **simulate, "workers": profile.workers}
-        for name, corpus in params.corpora.items()
-    }
+    files = {f"simulate/{name}": corpus_plan(name, corpus, profile) for name, corpus in params.corpora.items()}
     clips = profile.clips
-    files["manifest"] = {"corpora": {name: c.model_dump() for name, c in params.corpora.items()}}
+    files["manifest"] = {"corpora": {name: c.model_dump(exclude_none=True) for name, c in params.corpora.items()}}
     files["clips"] = {"size": clips.size, "num_frames": clips.num_frames, "mixture": params.mixture}
     files["vae"] = {**profile.vae.model_dump(exclude_none=True), "crop": clips.crop, "views": clips.views}
     files["latents"] = {
         "crop": clips.crop, "views": clips.views, "num_frames": clips.num_frames, "workers": profile.workers
     }  # fmt: skip
     return files
+
+
+def corpus_plan(name: str, corpus: Corpus, profile: Profile) -> dict[str, Any]:
+    """How it is rendered, or where it lies."""
+    if corpus.path:
+        return {"corpus": name, "path": corpus.path}
+    own = corpus.model_dump(exclude={"path", "evaluation_only"})
+    return {"corpus": name, **own, **profile.simulate.model_dump(), "workers": profile.workers}
 
 
 def report_plan(params: Params, profile: Profile) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from cola_world.config import Corpus, Params, Profile
+from cola_world.config import Corpus, Params, Profile, nearest
 from cola_world.data.lerobot import open_dataset
 from cola_world.data.simulators import ENVIRONMENTS
 from cola_world.estimate import Corpora
@@ -72,12 +72,15 @@ def find_corpora(params: Params, profile: Profile, root: Path) -> tuple[list[Sup
 
 def find_corpus(name: str, corpus: Corpus, profile: Profile, root: Path) -> tuple[Supply, list[int]]:
     """The corpus and the lengths of its episodes."""
-    label, folder = f"corpora.{name}", root / "data" / "raw" / name
-    if corpus.environment in ENVIRONMENTS:
+    label = f"corpora.{name}"
+    if corpus.path is None:
+        if corpus.environment not in ENVIRONMENTS:
+            closest = nearest(corpus.environment, list(ENVIRONMENTS))
+            return missing(label, f"{corpus.environment!r} is no simulator; nearest is {closest!r}"), []
         lengths = [profile.simulate.frames] * profile.simulate.episodes
         return Supply(label, f"rendered by `simulate`: {sum(lengths):,} frames"), lengths
     try:
-        lengths = [ref.frames for ref in open_dataset(folder).episodes]
+        lengths = [ref.frames for ref in open_dataset(root / corpus.path).episodes]
     except (ValueError, OSError) as error:
-        return missing(label, f"{corpus.environment!r} is no simulator, and {error}"), []
-    return Supply(label, f"{folder}: {sum(lengths):,} frames"), lengths
+        return missing(label, str(error)), []
+    return Supply(label, f"{corpus.path}: {sum(lengths):,} frames"), lengths

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from cola_world.progress import Bar
-from cola_world.training.vae import cache_latents
+from cola_world.training.latents import cache_latents
 from stages.cost import counted
 
 if __name__ == "__main__":

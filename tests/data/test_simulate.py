@@ -1,5 +1,6 @@
 """Simulated corpora: the same frames whatever the workers, and an interrupted call goes on where it was."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 
 from cola_world.data import simulators
-from cola_world.data.config import SimulateConfig, read_plan
-from cola_world.data.corpora import choose_renderer, episode_generator, fingerprint, simulate
+from cola_world.data.config import BroughtConfig, ManifestConfig, SimulateConfig, read_plan
+from cola_world.data.corpora import bring, choose_renderer, episode_generator, fingerprint, simulate
+from cola_world.data.lerobot import write_dataset
+from cola_world.data.manifest import build_manifest
 
 PLAN = SimulateConfig(corpus="bodies", group="general", environment="bodies", episodes=4, frames=5, size=32, workers=1)
 
@@ -172,3 +175,17 @@ def test_wrong_plans_are_refused(tmp_path):
     (tmp_path / "plan.json").write_text(PLAN.model_dump_json().replace('"episodes":4', '"episodes":0'))
     with pytest.raises(ValueError, match="episodes.*greater than or equal to 1.*got 0"):
         read_plan(SimulateConfig, tmp_path / "plan.json")
+
+
+def test_a_corpus_that_is_brought_stays_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    episodes = ((np.zeros((5, 16, 16, 3), np.uint8), np.zeros((5, 2)), "task") for _ in range(3))
+    write_dataset(Path("own/bridge"), episodes, fps=10, size=(16, 16), action_dim=2, robot="files")
+    before = {path: path.read_bytes() for path in Path("own").rglob("*") if path.is_file()}
+    bring(BroughtConfig(corpus="bridge", path="own/bridge"), Path("data/raw/bridge"))
+    assert json.loads(Path("data/raw/bridge/brought.json").read_text()) == {"path": "own/bridge", "episodes": 3, "frames": 15}
+    assert {path: path.read_bytes() for path in Path("own").rglob("*") if path.is_file()} == before
+    manifest = build_manifest(ManifestConfig(corpora={"bridge": {"group": "oxe", "path": "own/bridge"}}))
+    assert len(manifest) == 3 and manifest["path"].str.startswith("own/bridge").all()
+    with pytest.raises(ValueError, match="elsewhere: not a LeRobot data set"):
+        bring(BroughtConfig(corpus="bridge", path="elsewhere"), Path("data/raw/bridge"))

@@ -16,7 +16,8 @@ from cola_world.models.temporal_vae import TemporalVAEConfig
 from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder, load_vae
 from cola_world.training import run
 from cola_world.training.batches import BatchConfig, CachedBatches
-from cola_world.training.vae import VAEPlan, all_clips, cache_latents, make_vae, training_frames
+from cola_world.training.latents import all_clips, cache_latents
+from cola_world.training.vae import VAEPlan, make_vae, training_frames
 
 SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
 TINY = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))

@@ -4,6 +4,7 @@ import pytest
 from caches import make, plan
 from tiny import CONFIGS
 
+from cola_world.files import locked
 from cola_world.plan import Parent
 from cola_world.training import checkpoint, run, store
 from cola_world.training.pool import collect
@@ -115,7 +116,7 @@ def test_codes_do_not_load_into_a_continuous_run(inputs):
 
 
 def test_second_process_on_a_run_is_refused(tmp_path):
-    with store.locked(tmp_path), pytest.raises(ValueError, match="in use by process"), store.locked(tmp_path):
+    with locked(tmp_path), pytest.raises(ValueError, match="in use by process"), locked(tmp_path):
         pass
 
 

@@ -35,6 +35,13 @@ class SimulateConfig(_Frozen):
     hide_actions: bool = False  # the file then has no action column at all, as human video has none
 
 
+class BroughtConfig(_Frozen):
+    """A corpus that somebody has brought: the folder of its LeRobot data set, relative to the repository's root."""
+
+    corpus: Name
+    path: str
+
+
 class CorpusConfig(_Frozen):
     """Where a corpus lies and what it counts as. `path` defaults to data/raw/<corpus>; relative to the repository's root."""
 

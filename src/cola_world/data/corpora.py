@@ -24,12 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cola_world.files import renamed
 from cola_world.lifeline import die_with_parent
 from cola_world.progress import Bar
 
 from . import simulators
-from .config import SimulateConfig
-from .lerobot import write_dataset
+from .config import BroughtConfig, SimulateConfig
+from .lerobot import open_dataset, write_dataset
 from .simulators import Episode
 
 PACKAGES = ("mujoco", "metaworld", "gymnasium", "gymnasium-robotics", "numpy")  # whose version may change a picture
@@ -49,6 +50,17 @@ def simulate(plan: SimulateConfig, out: str | Path, scratch: str | Path = ".cola
         _render(plan, parts, missing)
     _assemble(plan, parts, Path(out))
     shutil.rmtree(parts)
+
+
+def bring(plan: BroughtConfig, out: Path) -> None:
+    """Note in `out` what the data set holds that lies elsewhere; not a byte of it is copied.
+
+    ValueError when there is none.
+    """
+    dataset = open_dataset(plan.path)
+    about = {"path": plan.path, "episodes": len(dataset.episodes), "frames": sum(ref.frames for ref in dataset.episodes)}
+    with renamed(out / "brought.json") as partial:
+        partial.write_text(json.dumps(about, indent=1) + "\n")
 
 
 def episode_generator(plan: SimulateConfig, number: int) -> np.random.Generator:

@@ -19,14 +19,13 @@ from cola_world.evaluation.metrics import ClipFeatures, FrameMetric
 from cola_world.evaluation.prediction import Sampling, given_frames, load_system, predict
 from cola_world.evaluation.public import open_metrics
 from cola_world.evaluation.scores import Score, measure
-from cola_world.files import renamed, scratch
+from cola_world.files import file_hash, renamed, scratch
 from cola_world.models.idm import unit_pixels
 from cola_world.models.vae import VAE, load_vae
 from cola_world.plan import RunPlan
 from cola_world.side_by_side import Call, Progress, reporter, run_jobs
 from cola_world.training import store
 from cola_world.training.batches import BatchConfig, CachedBatches
-from cola_world.training.checkpoint import file_hash
 from cola_world.training.phases import Batch
 from cola_world.weights import PublicFile
 

@@ -1,5 +1,6 @@
 """Experiments side by side: which dials each of them turns, and what that does to joint training."""
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ def compare(experiments: Sequence[Experiment], root: Path) -> None:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("experiments.html.j2").render(
         style=HTML((TEMPLATES / "style.css").read_text()),
-        picture=HTML(figures.image(curves(experiments), "svg").decode()),
+        picture=base64.b64encode(figures.image(curves(experiments), "svg")).decode(),
         table=final_table(experiments),
         run=RUN,
     )

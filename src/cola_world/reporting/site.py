@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,7 +129,8 @@ def memory(spent: pd.DataFrame) -> str:
 def assumption_table(root: Path) -> HTML:
     rows = []
     for found in assumptions(root):
-        place = f'<a href="../{html.text(found.file)}"><code>{html.text(Path(found.file).name)}:{found.line}</code></a>'
+        file = os.path.relpath((root / found.file).resolve(), (root / REPORTS).resolve())  # either may be a link
+        place = f'<a href="{html.text(file)}"><code>{html.text(Path(found.file).name)}:{found.line}</code></a>'
         rows.append([HTML(place), HTML(f"<code>{html.text(found.subject)}</code>"), found.reason])
     return html.table(["where", "what", "why"], rows, "assumptions")
 

@@ -69,8 +69,3 @@ def load_parts(system: System, tensors: dict[str, Tensor]) -> None:
         if name not in targets or targets[name].shape != tensor.shape:
             raise ValueError(f"checkpoint: {name} {tuple(tensor.shape)} does not fit this system; was it made at another scale?")
         targets[name].copy_(laid_as(tensor, targets[name]))
-
-
-def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -185,6 +185,11 @@ def compile_block(block: nn.Module) -> None:
     block.compile(backend=BACKEND, fullgraph=True)
 
 
+def own_device() -> torch.device:
+    """Of work that one process does alone."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def sharded(value: Tensor) -> bool:
     """Whether it is a DTensor; where nobody has made one, the module that has them is not loaded for asking."""
     distributed = sys.modules.get("torch.distributed.tensor")

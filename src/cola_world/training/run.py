@@ -12,7 +12,9 @@ from typing import NamedTuple
 import torch
 
 from cola_world.cost import Attempt
+from cola_world.deadline import late, stopped
 from cola_world.evaluation.health import measure
+from cola_world.files import locked
 from cola_world.models.system import System
 from cola_world.plan import RunPlan
 from cola_world.side_by_side import Progress
@@ -127,7 +129,7 @@ class SeedRun:
                 raise ValueError(f"{self.plan.run}: {name} is {value} at {when}; try a lower learning_rate")
 
     def train(self, progress: Progress) -> None:
-        saved = time.monotonic()
+        self.saved, self.pause = time.monotonic(), SAVE_EVERY_S
         while self.trainer.step < self.last:
             losses = self.trainer.train_step()
             self.attempt.steps += 1
@@ -136,15 +138,24 @@ class SeedRun:
                 self.log(self.logs[step], losses)
             if step in self.snapshots:
                 self.save_snapshot(self.snapshots[step])
-            if self.may_save(step) and self.devices.agreed(time.monotonic() - saved > SAVE_EVERY_S):
-                self.save_state(losses)
-                saved = time.monotonic()
+            if self.may_save(step):
+                self.save_now_and_then(losses)
             if self.devices.writes:
                 progress(step - self.first, self.last - self.first)
 
     def may_save(self, step: int) -> bool:
         """Ranks have clocks of their own and agree now and then, for agreeing takes them time."""
-        return self.devices.ranks == 1 or step % AGREE_EVERY == 0
+        return step < self.last and (self.devices.ranks == 1 or step % AGREE_EVERY == 0)
+
+    def save_now_and_then(self, losses: dict[str, torch.Tensor]) -> None:
+        """Every SAVE_EVERY_S, and more rarely where saving takes long; and when the time is up, which ends the attempt."""
+        stop, begun = self.devices.agreed(late()), time.monotonic()
+        if stop or self.devices.agreed(begun - self.saved > self.pause):
+            self.save_state(losses)
+            self.saved = time.monotonic()
+            self.pause = SAVE_EVERY_S * max(1.0, self.saved - begun)
+        if stop:
+            raise stopped(f"{self.plan.run} seed {self.trainer.seed}", f"optimiser step {self.trainer.step} of {self.last}")
 
     def parameters(self) -> dict[str, int]:
         return {part: sum(p.numel() for p in module.parameters()) for part, module in self.system.parts().items()}
@@ -154,7 +165,7 @@ def run_seed(plan: RunPlan, seed: int, inputs: Inputs, progress: Progress) -> Pa
     """Train to the end, unless that was done before; returns the run's folder in the store."""
     path = store.run_path(plan, seed, inputs.files(plan, seed))
     folder, devices = store.RunFolder(path), Devices(plan.devices)
-    with store.locked(path) if devices.writes else nullcontext():
+    with locked(path) if devices.writes else nullcontext():
         if folder.done.exists():
             return path
         about = {"run": plan.run, "seed": seed, "scale": plan.scale, "devices": devices.ranks}
@@ -179,5 +190,6 @@ def commit() -> str:
     if not head:
         return "none"
     # A pipeline rewrites its lock files while it runs; they say nothing of the code.
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "stages", "params.yaml", ":!*dvc.lock")
+    named = (":/src", ":/stages", ":/params.yaml", ":(top,exclude)*dvc.lock")  # of the repository, wherever in it this runs
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *named)
     return head + ("+" if changed else "")

@@ -4,21 +4,16 @@ Kept outside the outputs that a pipeline may delete, so that a killed run goes o
 """
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cola_world
 from cola_world import cost
-from cola_world.files import renamed, scratch
+from cola_world.files import file_hash, renamed, scratch
 from cola_world.plan import RunPlan
-from cola_world.training import checkpoint
 
 CODE = ("models", "training", *(f"evaluation/{name}.py" for name in ("codebook", "health", "posterior")), "data/clips.py")
 # What a run is called, who else runs, and how many at a time do not change its result.
@@ -34,12 +29,12 @@ def code_hash(code: tuple[str, ...] = CODE) -> str:
     """Hash of the files and folders of the library that a result comes from."""
     root = Path(cola_world.__file__).parent
     files = sorted(f for name in code for f in ([root / name] if name.endswith(".py") else (root / name).glob("*.py")))
-    return hashlib.sha256("".join(checkpoint.file_hash(f) for f in files).encode()).hexdigest()
+    return hashlib.sha256("".join(file_hash(f) for f in files).encode()).hexdigest()
 
 
 def fingerprint(plan: RunPlan, seed: int, inputs: dict[str, Path]) -> str:
     """Hash of all that decides the run's result."""
-    files = {name: checkpoint.file_hash(path) for name, path in inputs.items()}
+    files = {name: file_hash(path) for name, path in inputs.items()}
     return hash_of(content(plan, seed) | {"inputs": files, "code": code_hash()})
 
 
@@ -50,22 +45,6 @@ def content(plan: RunPlan, seed: int) -> dict[str, Any]:
 
 def hash_of(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; a second process gets one clear error."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ValueError(f"run: {folder} is in use by process {file.read()}; wait for it or stop it") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 class RunFolder:

@@ -1,0 +1,143 @@
+"""Figures 2 and 3 in pieces, without DVC: what is called, in which order, and what a piece leaves to the next."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from caches import make
+from conftest import ROOT, copy_repository
+
+from stages import headline
+from stages.headline import CLIPS, LATENTS, Step, go_on, steps, workspace
+
+TRAINING = ["pretrain", "lam", "warmup", "e2e e2e", "e2e naive_random", "e2e naive_pretrained_idm", "e2e both_random"]
+FORKS = ["e2e e2e_from_2000", "e2e e2e_from_4000"]
+DATA = ["simulate bodies", "simulate sawyer", "simulate fetch", "simulate adroit", "manifest", "clips", "vae", "latents"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the repository's dials at smoke scale, links to all else, and a workspace in it."""
+    for name in ("stages", "src", "notebooks", "data/paper", "data/weights.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def dials(**changes) -> dict:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    return values | {"scale": "smoke", "seeds": [1], "warmup_sweep": [2000, 4000]} | changes
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        path = Path("work", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+
+def names(chosen: list[Step]) -> list[str]:
+    return [" ".join(step.words) for step in chosen]
+
+
+def left(files) -> list[str]:
+    return names([step for step in steps(files, reports=True) if step.needed(Path("work"))])
+
+
+def test_all_stages_are_called_in_the_graphs_order(here):
+    files = workspace(Path("work"), dials())
+    pages = ["report results", "report figure2_collapse", "report figure3_warmup", "report index"]
+    assert left(files) == DATA + TRAINING + FORKS + pages
+    parents = {name: [parent["run"] for parent in content.get("parents", [])] for name, content in files.items()}
+    order = [words.split()[-1] for words in TRAINING + FORKS]
+    assert all(order.index(parent) < order.index(run) for run in order for parent in parents[run])
+    assert names(list(steps(files, reports=False))) == DATA + TRAINING + FORKS
+
+
+def test_what_is_finished_or_was_brought_is_not_made_again(here):
+    files = workspace(Path("work"), dials())
+    touch(CLIPS)
+    assert left(files)[:3] == ["vae", "latents", "pretrain"]
+    touch(LATENTS)
+    assert left(files)[0] == "pretrain"
+    touch("runs/pretrain/cost.json", "runs/e2e/cost.json")
+    assert "pretrain" not in left(files) and "e2e e2e" not in left(files) and "lam" in left(files)
+
+
+def test_a_workspace_keeps_the_dials_that_it_was_begun_with(here):
+    workspace(Path("work"), dials())
+    workspace(Path("work"), dials())
+    with pytest.raises(ValueError, match="work was begun with other dials; take another --root"):
+        workspace(Path("work"), dials(seeds=[2]))
+
+
+def test_reports_lie_beside_those_of_the_repository(here):
+    workspace(Path("work"), dials())
+    (Path("work") / "reports" / "page.html").write_text("here")
+    assert (here / "reports" / "smoke" / "page.html").read_text() == "here"
+
+
+def calls(monkeypatch, outcome) -> list[str]:
+    """Stages that `go_on` calls; `outcome(name)` is their exit status."""
+    made: list[str] = []
+
+    def call(step: Step, root: Path, end: float) -> int:
+        made.append(" ".join(step.words))
+        return outcome(made[-1])
+
+    monkeypatch.setattr(headline, "call", call)
+    return made
+
+
+def test_a_stage_that_fails_ends_it(here, monkeypatch):
+    files = workspace(Path("work"), dials())
+    made = calls(monkeypatch, lambda name: int(name == "clips"))
+    with pytest.raises(ValueError, match="headline: clips failed"):
+        go_on(Path("work"), files, time.time() + 100, reports=False)
+    assert made == DATA[:6]
+
+
+def test_nothing_is_begun_once_the_time_is_up(here, monkeypatch):
+    files, now = workspace(Path("work"), dials()), [0.0]
+    monkeypatch.setattr(headline.time, "time", lambda: now[0])
+    made = calls(monkeypatch, lambda name: now.__setitem__(0, now[0] + 10) or int(now[0] > 25))
+    assert "the time is up; 15 of 17 steps are left, simulate fetch first" in go_on(Path("work"), files, 25, reports=False)
+    assert made == DATA[:3]
+    assert go_on(Path("work"), files, 25, reports=False).startswith("headline: the time is up; 17 of 17") and len(made) == 3
+
+
+@pytest.mark.graph
+def test_a_run_goes_on_in_the_next_piece(tmp_path):
+    """Of the smallest table: pieces too short for a run, but for a step of it; then all the rest at once."""
+    copy_repository(tmp_path)
+    params = tmp_path / "params.yaml"
+    values = yaml.safe_load(params.read_text())
+    rows = {name: values["runs"][name] | {"steps": 4000, "snapshots": []} for name in ("pretrain", "warmup")}
+    corpora = {name: values["corpora"][own] for name, own in {"arm": "fetch", "hand": "adroit"}.items()}
+    params.write_text(yaml.safe_dump(values | {"warmup_sweep": [], "warmup_steps": 4000, "runs": rows, "corpora": corpora}))
+    make(tmp_path / "build" / "smoke" / "data", frames=12)
+    first, second = piece(tmp_path, 0.0005), piece(tmp_path, 5)
+    assert "its time is up at optimiser step 1 of 4; run again, it goes on from there" in first
+    assert "headline: the time is up; 2 of 2 steps are left, pretrain first; call again to go on" in first
+    assert "headline: nothing is left to do" in second
+    costs = {run: json.loads((tmp_path / f"build/smoke/runs/{run}/cost.json").read_text())["seeds"] for run in rows}
+    assert costs["pretrain"]["0"]["attempts"] == 2 and costs["pretrain"]["0"]["steps"] == 4
+    assert costs["warmup"]["1"]["attempts"] == 1
+    assert "nothing is left" in piece(tmp_path, 1)
+
+
+def piece(root: Path, minutes: float) -> str:
+    words = ["--scale", "smoke", "--seeds", "1", "--no-reports", "--minutes", str(minutes)]
+    environment = os.environ | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.headline", *words], cwd=root, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
