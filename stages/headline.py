@@ -125,6 +125,8 @@ def main(words: list[str] | None = None) -> str:
     chosen = parse(words)
     dials = yaml.safe_load(Path("params.yaml").read_text()) | {"scale": chosen.scale}
     dials |= {"seeds": chosen.seeds} if chosen.seeds else {}
+    # What is for evaluation only is of neither figure.
+    dials["corpora"] = {name: row for name, row in dials["corpora"].items() if not row.get("evaluation_only")}
     root = chosen.root or Path("build", chosen.scale)
     with locked(root / ".cola" / "headline"):
         files = workspace(root, dials)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dials import add_runs, edit, resolved
 
 from cola_world import config, plan
 from cola_world.training.vae import VAEPlan
-from cola_world.weights import read_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,17 +19,6 @@ def workspace(tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "stages" / "profiles", tmp_path / "stages" / "profiles")
     return tmp_path
-
-
-def edit(workspace: Path, key: str, value: object, file: str = "params.yaml") -> None:
-    path = workspace / file
-    content = yaml.safe_load(path.read_text())
-    *parents, last = key.split(".")
-    target = content
-    for name in parents:
-        target = target[name]
-    target[last] = value
-    path.write_text(yaml.safe_dump(content))
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu", "paper"])
@@ -161,12 +150,18 @@ def test_a_corpus_that_is_brought_is_indexed_where_it_lies(workspace):
     assert files["manifest"]["corpora"]["own"]["path"] == "data/own/bridge" and "own" in files["e2e"]["batches"]["weights"]
 
 
+# What goes on from the warm-up's end, and what is measured of it.
+DEPTHS = ("depth_6", "depth_12", "depth_20")
+FORKED = {"e2e", "e2e_long", "frozen_lam", *DEPTHS, "evaluate/e2e_long", "evaluate/frozen_lam"}
+FORKED |= {f"probe/{name}" for name in ("e2e_long", *DEPTHS)}
+
+
 def test_a_known_fork_changes_only_what_comes_after_it(workspace):
-    assert changed(workspace, "warmup_steps", 4000) == {"e2e", "probe/e2e", "report"}
+    assert changed(workspace, "warmup_steps", 4000) == FORKED | {"report"}
 
 
 def test_a_new_fork_changes_the_warmup_too(workspace):
-    assert changed(workspace, "warmup_steps", 3000) == {"warmup", "e2e", "probe/e2e", "report"}
+    assert changed(workspace, "warmup_steps", 3000) == FORKED | {"warmup", "report"}
 
 
 def test_a_longer_warmup_than_the_table_says_extends_it(workspace):
@@ -184,7 +179,7 @@ def test_nothing_is_trained_on_a_corpus_for_evaluation_only(workspace):
     kept = {name for name, corpus in corpora.items() if corpus.get("evaluation_only")}
     files = resolved(workspace)
     assert kept and trained_on(files) == set(corpora) - kept
-    assert kept <= set(files["probe/e2e"]["corpora"]) and kept <= set(files["manifest"]["corpora"])
+    assert kept <= set(files["probe/e2e_long"]["corpora"]) and kept <= set(files["manifest"]["corpora"])
     assert files["report"]["data"].keys() == files["e2e"]["batches"]["weights"].keys()
 
 
@@ -200,6 +195,7 @@ def test_probes_are_of_robots_that_show_their_actions(workspace):
     files = resolved(workspace)
     assert set(files["probe/lam"]["corpora"]) == {"sawyer", "fetch", "sawyer_corner", "pusher", "two_arms", "kitchen"}
     assert files["probe/lam"]["run"] == files["lam"]
+    edit(workspace, "probes", ["lam", "e2e"])
     assert changed(workspace, "probes", ["lam"]) == {"probe/e2e"}
 
 
@@ -240,15 +236,6 @@ def test_plans_are_written_byte_stable(workspace):
 CONTINUOUS = {"system": {"bottleneck": "vae", "action_gain": 1.0}}
 # The runs of the paper's Table 6: LAM30K + WM30K beside WARM4K + E2E30K.
 TABLE_6 = ("continuous_lam", "continuous_2stage", "continuous_warmup", "continuous_joint")
-
-
-def resolved(workspace: Path) -> dict:
-    return plan.resolve(*config.load(workspace), read_table(ROOT / "data" / "weights.yaml"))
-
-
-def add_runs(workspace: Path, rows: dict) -> None:
-    runs = yaml.safe_load((workspace / "params.yaml").read_text())["runs"]
-    edit(workspace, "runs", runs | rows)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu", "paper"])

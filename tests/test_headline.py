@@ -32,6 +32,7 @@ def here(tmp_path, monkeypatch):
 
 def dials(**changes) -> dict:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["corpora"] = {name: row for name, row in values["corpora"].items() if not row.get("evaluation_only")}
     return values | {"scale": "smoke", "seeds": [1], "warmup_sweep": [2000, 4000]} | changes
 
 

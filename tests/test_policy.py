@@ -108,6 +108,15 @@ def test_every_run_of_the_table_is_a_stage(stages):
     assert not [run for run in wanted if f"runs/{run}" not in outs]
 
 
+def test_what_is_evaluated_is_made_before(stages):
+    """The stage names every run that `evaluate` names, and the parents whose parts these may have."""
+    params = yaml.safe_load(read("params.yaml"))
+    [stage] = [stage for stage in stages if stage.name == "evaluate"]
+    deps = [relative(stage, dep) for dep in stage.deps]
+    runs = set(params["evaluate"]) | {parent.partition("@")[0] for run in params["evaluate"] for parent in params["runs"][run]["parents"]}
+    assert runs == {dep.split("/")[1] for dep in deps if "/snapshots" in dep}
+
+
 @pytest.mark.parametrize("model", [Params, Corpus, Run])
 def test_every_parameter_is_used(files, model):
     code = "\n".join(read(f) for f in files if f.suffix == ".py" and f.parts[0] in ("src", "stages"))

@@ -1,6 +1,7 @@
 """What is collected is what was measured, digit by digit, in one order, and of planned runs only."""
 
 import csv
+import json
 import random
 import shutil
 
@@ -92,6 +93,28 @@ def test_rows_that_a_later_stage_measured_are_there_with_the_run_s_scale_and_com
     for name in ("scale", "commit"):
         assert set(probed[name]) == set(trained[name])
     assert results.finals(rows, "e2e", "probe/l1").to_dict() == {2: 0.1235}
+
+
+def test_runs_that_are_equal_are_told_apart_but_cost_once(root):
+    path = root / "runs/lam/cost.json"
+    shared = json.loads(path.read_text())
+    for cost in shared["seeds"].values():
+        cost["run"] = "e2e"
+    synthetic.dump(path, shared)
+    results.collect(root)
+    assert set(results.read_rows(root)["run"]) == {"lam", "e2e"}
+    assert results.read_costs(root)["run"].tolist() == ["e2e"] * 3
+
+
+def test_a_glance_at_the_ends_of_runs_leaves_out_what_groups_of_corpora_gave(root):
+    synthetic.dump(root / "runs/plan/evaluate/e2e.json", {})
+    (root / "runs/evaluate").mkdir()
+    text = "run,snapshot,corpus,seed,metric,value,protocol\ne2e,30000,oxe,1,video/psnr,22.5,of clips\n"
+    (root / "runs/evaluate/e2e.csv").write_text(text)
+    results.collect(root)
+    rows = results.read_rows(root)
+    assert rows.loc[rows["corpus"] == "oxe", "value"].tolist() == [22.5]
+    assert "video/psnr" not in results.read_json(root / results.METRICS)["e2e"]
 
 
 def test_final_values_are_of_the_last_step(root):

@@ -7,7 +7,7 @@ import csv
 import functools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from cola_world.evaluation.public import open_metrics
 from cola_world.evaluation.scores import Score, measure
 from cola_world.files import file_hash, renamed, scratch
 from cola_world.models.idm import unit_pixels
+from cola_world.models.system import System
 from cola_world.models.vae import VAE, load_vae
 from cola_world.plan import RunPlan
 from cola_world.side_by_side import Call, Progress, reporter, run_jobs
@@ -124,18 +125,29 @@ def fingerprint(plan: PredictionPlan, steps: int, inputs: Inputs) -> str:
 
 def measured(plan: PredictionPlan, steps: int, inputs: Inputs, progress: Progress) -> Iterator[dict[str, Any]]:
     """Corpus (a group of them), metric, value and protocol of each number."""
-    device, vae, metrics = open_tools(inputs, tuple(sorted(plan.networks.items())))
-    system = load_system(plan.run.system, plan.run.line(inputs.runs, plan.seed, steps), plan.sampling).to(device)
+    tools = open_tools(inputs, tuple(sorted(plan.networks.items())))
+    system = load_system(plan.run.system, plan.run.line(inputs.runs, plan.seed, steps), plan.sampling).to(tools.device)
     total = len(plan.groups) * plan.clips
     for number, (name, group) in enumerate(plan.groups.items()):
-        clips = heldout(plan, group, inputs)
-        at_a_time = plan.sampling.clips_at_a_time
-        videos = predict(system, vae, clips, at_a_time, lambda done, before=number * plan.clips: progress(before + done, total))
-        for score in measure(videos, unit_pixels(clips.video), given_frames(system, vae), metrics, device):
-            check_finite(score, f"{plan.run.run} after {steps} steps, {name}")
-            protocol = f"{score.protocol}; {group}; {plan.sampling}"
+        before = number * plan.clips
+        try:
+            scores = scores_of(system, heldout(plan, group, inputs), plan, tools, lambda done, before=before: progress(before + done, total))
+        except ValueError as error:
+            raise ValueError(f"{plan.run.run} after {steps} steps, {name}: {error}") from None
+        for score in scores:
             for metric, value in score.values().items():
+                protocol = f"{score.protocol}; {group}; {plan.sampling}"
                 yield {"corpus": name, "metric": metric, "value": f"{value:.6g}", "protocol": protocol}
+
+
+def scores_of(system: System, clips: Batch, plan: PredictionPlan, tools: Tools, progress: Callable[[int], None]) -> list[Score]:
+    """ValueError where a value is no finite number."""
+    videos = predict(system, tools.vae, clips, plan.sampling.clips_at_a_time, progress)
+    scores = measure(videos, unit_pixels(clips.video), given_frames(system, tools.vae), tools.metrics, tools.device)
+    for metric, value in (item for score in scores for item in score.values().items()):
+        if not math.isfinite(value):
+            raise ValueError(f"{metric} is {value}; what was predicted cannot be compared with the real video")
+    return scores
 
 
 @functools.cache
@@ -151,9 +163,3 @@ def heldout(plan: PredictionPlan, group: Group, inputs: Inputs) -> Batch:
     weights = {corpus: 1 / len(group.corpora) for corpus in group.corpora}
     config = BatchConfig(num_frames=plan.run.batches.num_frames, weights=weights, heldout_clips=plan.clips)
     return CachedBatches(inputs.clips, inputs.latents, config, seed=0).heldout()
-
-
-def check_finite(score: Score, where: str) -> None:
-    for metric, value in score.values().items():
-        if not math.isfinite(value):
-            raise ValueError(f"{where}: {metric} is {value}; the snapshot's parts give no video to compare")

@@ -1,0 +1,133 @@
+"""Snapshots of runs are measured on every group, side by side, once; what was measured survives a kill."""
+
+import csv
+import json
+import os
+import queue
+import signal
+
+import pytest
+import torch
+from caches import make, plan
+
+from cola_world import side_by_side
+from cola_world.evaluation import prediction_run
+from cola_world.evaluation.encoder import EncoderConfig, VideoEncoder, save_encoder
+from cola_world.evaluation.prediction_run import COLUMNS, Group, Inputs, PredictionPlan, fingerprint, predict_runs, rows_of
+from cola_world.models.vae import VAEConfig, build_autoencoder
+from cola_world.plan import Parent
+from cola_world.training import checkpoint
+from cola_world.training.pool import collect
+from cola_world.training.run import run_seed
+
+METRICS = [f"video/{name}{end}" for name in ("psnr", "ssim", "lpips_sim", "fvd_sim") for end in ("", "_low", "_high")]
+GROUPS = {"oxe": Group(corpora=["arm"], trained=True), "libero": Group(corpora=["hand"], trained=False)}
+
+
+@pytest.fixture
+def measuring(tmp_path, monkeypatch):
+    """A warm-up and an e2e run that forked from it, both trained for a few steps, as they are to be measured; and the inputs."""
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setattr(side_by_side, "messages", queue.Queue(), raising=False)
+    caches = make(tmp_path)
+    warmup = plan("warmup", "warmup", steps=4, workers=2)
+    e2e = plan("e2e", "e2e", (Parent(run="warmup", step=4, shared=False),), start=4, steps=4, snapshots=[2, 4], workers=2)
+    for run in (warmup, e2e):
+        collect(run, {1: run_seed(run, 1, caches, lambda *_: None)}, caches, caches.runs / run.run)
+    torch.manual_seed(0)
+    build_autoencoder(VAEConfig(channels=[8, 8, 8], groups=4)).save_pretrained(tmp_path / "vae")
+    (tmp_path / "vae/latent_statistics.json").write_text(json.dumps({"mean": [0.0] * 4, "std": [1.0] * 4}))
+    save_encoder(VideoEncoder(EncoderConfig(channels=(4, 8), features=3)), tmp_path / "encoder.safetensors")
+    how = {"seed": 1, "groups": GROUPS, "clips": 6, "sampling": {"steps": 2, "clips_at_a_time": 4}}
+    plans = [PredictionPlan(run=run, snapshots=run.snapshots, **how) for run in (warmup, e2e)]
+    return plans, Inputs(caches.clips, caches.latents, tmp_path / "vae", caches.runs, tmp_path / "encoder.safetensors", tmp_path)
+
+
+def read(path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_snapshot_and_group_has_its_rows_and_a_killed_stage_goes_on(measuring, tmp_path):
+    plans, inputs = measuring
+    first = rows_of(plans[1], 2, inputs)  # as far as it came before it was killed
+    [kept] = (tmp_path / "scratch/predictions").iterdir()
+    written = kept.stat().st_mtime_ns
+    predict_runs(plans, inputs, tmp_path / "out")
+    rows = {name: read(tmp_path / "out" / f"{name}.csv") for name in ("warmup", "e2e")}
+    assert all(tuple(row) == COLUMNS and row["run"] == name and row["seed"] == "1" for name in rows for row in rows[name])
+    found = [(row["snapshot"], row["corpus"], row["metric"]) for row in rows["e2e"]]
+    assert sorted(found) == sorted((s, c, m) for s in "68" for c in GROUPS for m in (*METRICS, "video/fvd_sim_grouped"))
+    assert {row["snapshot"] for row in rows["warmup"]} == {"4"}
+    assert kept.stat().st_mtime_ns == written and len(list(kept.parent.iterdir())) == 3
+    assert [row for row in rows["e2e"] if row["snapshot"] == "6"] == [{name: str(row[name]) for name in COLUMNS} for row in first]
+
+
+def test_values_lie_within_their_intervals_and_say_how_they_were_measured(measuring):
+    plans, inputs = measuring
+    rows = {(row["corpus"], row["metric"]): row for row in rows_of(plans[1], 4, inputs)}
+    for corpus in GROUPS:
+        for metric in METRICS[::3]:
+            low, value, high = (float(rows[corpus, metric + end]["value"]) for end in ("_low", "", "_high"))
+            assert low <= value <= high and low < high
+    protocol = rows["libero", "video/fvd_sim"]["protocol"]
+    assert protocol.startswith("FVD-sim: 6 clips, frames 1-3 (1 given), 16x16 RGB in [0, 1]") and "encoder-sim" in protocol
+    assert protocol.endswith("interval of 200 resamples of clips; hand (never trained on); 2 denoising steps, guidance 4")
+    assert rows["oxe", "video/psnr"]["protocol"].endswith("interval of 1000 resamples of clips; arm; 2 denoising steps, guidance 4")
+
+
+def test_what_decides_the_values_decides_the_name_under_which_they_are_kept(measuring):
+    plans, inputs = measuring
+    own, name = plans[1], fingerprint(plans[1], 4, inputs)
+
+    def changed(**changes) -> bool:
+        return fingerprint(own.model_copy(update=changes), 4, inputs) != name
+
+    sampling = own.sampling
+    assert not changed(run=own.run.model_copy(update={"run": "e2e", "workers": 1}))
+    assert not changed(sampling=sampling.model_copy(update={"clips_at_a_time": 1}))
+    assert changed(sampling=sampling.model_copy(update={"guidance": 1.0})) and changed(clips=4) and changed(groups={"oxe": GROUPS["oxe"]})
+    assert fingerprint(own, 2, inputs) != name
+    inputs.encoder.write_bytes(inputs.encoder.read_bytes() + b" ")
+    assert fingerprint(own, 4, inputs) != name
+
+
+def test_the_parents_parts_count_too(measuring):
+    plans, inputs = measuring
+    before = fingerprint(plans[1], 4, inputs)
+    path = inputs.runs / "warmup/snapshots/4/seed1.safetensors"
+    tensors, about = checkpoint.load(path)
+    checkpoint.save({name: tensor + 1 for name, tensor in tensors.items()}, path, about)
+    assert fingerprint(plans[1], 4, inputs) != before
+
+
+def test_a_snapshot_that_is_not_there_is_one_line(measuring):
+    plans, inputs = measuring
+    (inputs.runs / "e2e/snapshots/4/seed1.safetensors").unlink()
+    with pytest.raises(ValueError, match="e2e/snapshots/4/seed1.safetensors does not exist; run the stage that writes it first"):
+        rows_of(plans[1], 4, inputs)
+
+
+def test_a_model_that_has_lost_its_numbers_gives_no_rows(measuring, tmp_path):
+    plans, inputs = measuring
+    path = inputs.runs / "e2e/snapshots/4/seed1.safetensors"
+    tensors, about = checkpoint.load(path)
+    checkpoint.save({name: tensor * float("nan") for name, tensor in tensors.items()}, path, about)
+    with pytest.raises(ValueError, match="e2e after 4 steps, oxe: video: generated has values from nan to nan"):
+        rows_of(plans[1], 4, inputs)
+    assert not (tmp_path / "scratch/predictions").exists()
+
+
+def killed(*arguments) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_lost_worker_is_one_line(measuring, tmp_path, monkeypatch):
+    plans, inputs = measuring
+    monkeypatch.setattr(prediction_run, "rows_of", killed)
+    with pytest.raises(ValueError, match="^a worker process was killed, perhaps for memory; run again"):
+        predict_runs(plans, inputs, tmp_path / "out")
+
+
+def test_the_plan_is_read_as_it_was_written(measuring):
+    assert PredictionPlan.model_validate_json(json.dumps(measuring[0][1].model_dump())) == measuring[0][1]
