@@ -146,7 +146,7 @@ def workspace(tmp_path, monkeypatch):
     for a_plan in (pretrain, warmup, forked, plan("lam", "lam", steps=2)):
         (plans / f"{a_plan.run}.json").write_text(a_plan.model_dump_json())
         seed = a_plan.seeds[0]
-        collect(a_plan, {seed: run_seed(a_plan, seed, inputs, lambda done, total: None)}, inputs.runs / a_plan.run)
+        collect(a_plan, {seed: run_seed(a_plan, seed, inputs, lambda done, total: None)}, inputs, inputs.runs / a_plan.run)
     vae = build_autoencoder(VAEConfig(channels=[8, 8, 8], groups=4))
     vae.save_pretrained(inputs.runs / "vae")
     (inputs.runs / "vae" / "latent_statistics.json").write_text(json.dumps({"mean": [0.0] * 4, "std": [1.0] * 4}))
