@@ -47,6 +47,7 @@ clean:
 	find src stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv installs several times faster than pip, but does not read pip's settings; where it finds no packages, pip does the work.
+# Bytecode is made at once, as pip makes it: a run has dozens of short processes, and where Python is told to write none each would compile anew.
 # Whatever pip is set up with also decides which build of torch is taken; the lock has all that torch itself needs.
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; found $$(python3 --version 2>&1 || true). Install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -54,7 +55,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make environments: install its venv module (python3-venv on Debian and Ubuntu)"; exit 1; }
 	@echo "Installing packages into $(VENV) (once; a few minutes)"
 	@$(BIN)/pip install -qq --disable-pip-version-check $(UV)
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --require-hashes -r requirements.lock \
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --compile-bytecode --no-deps --require-hashes -r requirements.lock \
 		|| $(BIN)/pip install -qq --no-deps --require-hashes -r requirements.lock
 	@echo "Installing $(TORCH)"
 	@$(BIN)/pip install -qq $(TORCH)

@@ -1,5 +1,6 @@
 """The GPU's benchmark at smoke scale on a CPU: the same code, tiny sizes, and lines that are there as soon as they are known."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ def table(text: str, heading: str) -> list[list[str]]:
     """Cells of the rows below the heading of a table."""
     lines = text.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith(heading)) + 2
-    rows = [line for line in lines[begin:] if line.startswith("|")]
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[begin:])
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 

@@ -101,6 +101,7 @@ class SeedRun:
         tensors = dict(self.trainer.tensors(optimizer=True))
         if self.devices.writes and self.folder.state.exists():
             os.replace(self.folder.state, self.folder.before)
+        self.attempt.write()  # so that steps which another attempt goes on from are counted, whatever comes next
         progress = {"step": self.trainer.step, "rows": self.rows, "fingerprint": self.folder.path.name}
         self.save(tensors, self.folder.state, progress)
 
