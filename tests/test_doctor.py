@@ -164,7 +164,7 @@ def test_files_that_are_there_already_take_no_further_disk(workspace, monkeypatc
 
 def test_disk_follows_the_profile(workspace):
     report = examine(workspace)
-    frames, latents = 4 * 6 * 10, 4 * 4 * 4
+    frames, latents = 8 * 6 * 10, 4 * 4 * 4
     assert report.disk["clip cache"].bytes == frames * 18 * 18 * 3
     assert report.disk["latents"].bytes == 2 * frames * latents * 2
     # The warm-up's snapshots carry two moments; those of the fork at 8000 and of two more.
@@ -230,7 +230,7 @@ def test_a_corpus_that_is_brought_must_be_here(workspace, capsys):
     episodes = ((torch.zeros(7, 16, 16, 3, dtype=torch.uint8).numpy(), torch.zeros(7, 2).numpy(), "task") for _ in range(2))
     write_dataset(workspace / "data" / "own" / "kitchen", episodes, fps=10, size=(16, 16), action_dim=2, robot="files")
     report = examine(workspace)
-    assert report.faults() == [] and report.disk["clip cache"].bytes == (240 + 14) * 18 * 18 * 3
+    assert report.faults() == [] and report.disk["clip cache"].bytes == (480 + 14) * 18 * 18 * 3
 
 
 def test_a_simulator_that_is_none_is_told_with_the_nearest(workspace):

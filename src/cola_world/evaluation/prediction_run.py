@@ -131,7 +131,8 @@ def measured(plan: PredictionPlan, steps: int, inputs: Inputs, progress: Progres
     for number, (name, group) in enumerate(plan.groups.items()):
         before = number * plan.clips
         try:
-            scores = scores_of(system, heldout(plan, group, inputs), plan, tools, lambda done, before=before: progress(before + done, total))
+            clips = heldout(plan, group, inputs)
+            scores = scores_of(system, clips, plan, tools, lambda done, before=before: progress(before + done, total))
         except ValueError as error:
             raise ValueError(f"{plan.run.run} after {steps} steps, {name}: {error}") from None
         for score in scores:

@@ -63,8 +63,8 @@ def action_scale(train_ND: Tensor, grippers_D: Tensor, names: tuple[str, ...] = 
 def scaled(train_NZ: Tensor, test_NZ: Tensor) -> list[Tensor]:
     """Latents to [-1, 1] over the training pairs, those that never vary to 0, and a 1 for the layer's bias: [N, Z + 1] each.
 
-    not in paper: because a linear layer's best loss does not depend on the scale of its input but what 1K steps reach does.
-    By the range and not by the deviation, which in a code that is hardly ever used would be tiny and its few pairs huge.
+    not in paper: because a linear layer's best loss does not depend on the scale of its input but what 1K steps reach does, each
+    value is scaled by its range and not by its deviation, which is tiny, and its few pairs then huge, in a code that is hardly used.
     """
     low_Z, high_Z = train_NZ.aminmax(dim=0)
     half_Z, middle_Z = (high_Z - low_Z) / 2, (high_Z + low_Z) / 2

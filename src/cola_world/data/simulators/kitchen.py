@@ -27,7 +27,7 @@ DAMPING = 0.05  # of the inverse kinematics, so that a stretched arm is not torn
 def _stage(size: int) -> tuple[Studio, mujoco.MjData]:
     path = installed_file("gymnasium_robotics", "envs", "assets", "kitchen_franka", "kitchen_assets", "kitchen_env_model.xml")
     model = mujoco.MjModel.from_xml_path(path)
-    turn_into_velocity_servos(model, range(len(HOME)), gain=200.0, speed=np.full(len(HOME), SPEED))
+    turn_into_velocity_servos(model, len(HOME), gain=200.0, speed=SPEED)
     model.actuator_forcelimited[: len(HOME)] = False
     # Coarse steps, rough cylinders, one lamp and plain materials: three times as fast, and at this size one sees no difference.
     model.opt.timestep = 0.004

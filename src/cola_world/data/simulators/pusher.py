@@ -20,7 +20,7 @@ VIEW = View(np.array([0.3, -0.3, -0.1]), 1.5, 115.0, -40.0)
 @cache
 def _stage(size: int) -> tuple[Studio, mujoco.MjData]:
     model = mujoco.MjModel.from_xml_path(installed_file("gymnasium", "envs", "mujoco", "assets", "pusher_v5.xml"))
-    turn_into_velocity_servos(model, range(model.nu), gain=20.0, speed=SPEED)
+    turn_into_velocity_servos(model, model.nu, gain=20.0, speed=SPEED)
     model.geom("table").size[:2] = 4.0  # to the edges of the picture
     return Studio(model, size, detail=0.01), mujoco.MjData(model)
 

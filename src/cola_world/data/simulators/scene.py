@@ -123,14 +123,12 @@ def relight(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> 
     model.light_dir[:] = model.light_dir + variety * rng.uniform(-0.3, 0.3, model.light_dir.shape)
 
 
-def turn_into_velocity_servos(model: mujoco.MjModel, actuators: range, gain: float, speed: np.ndarray) -> None:
-    """Lets actuators hold the joint velocity that they are given, within ± `speed` in radians a second, whatever they were."""
+def turn_into_velocity_servos(model: mujoco.MjModel, count: int, gain: float, speed: np.ndarray | float) -> None:
+    """Lets the first `count` actuators, whatever they were, hold the joint velocity that they are given, within ± `speed` (rad/s)."""
     model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST  # stable with light links, as the explicit one is not
-    chosen = list(actuators)
-    model.actuator_gainprm[chosen, 0] = gain
-    model.actuator_biastype[chosen] = mujoco.mjtBias.mjBIAS_AFFINE
-    model.actuator_biasprm[chosen, :3] = [0.0, 0.0, -gain]
-    model.actuator_ctrlrange[chosen] = np.stack([-speed, speed], 1)
+    model.actuator_gainprm[:count, 0], model.actuator_biastype[:count] = gain, mujoco.mjtBias.mjBIAS_AFFINE
+    model.actuator_biasprm[:count, :3] = [0.0, 0.0, -gain]
+    model.actuator_ctrlrange[:count] = np.outer(speed * np.ones(count), [-1, 1])
 
 
 class Camera:
