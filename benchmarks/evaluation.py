@@ -104,7 +104,7 @@ def cases() -> dict[str, tuple[FrameMetric | ClipFeatures, str, Callable[..., ob
 HEADING = """# Video metrics, many clips at a time against one clip at a time
 
 Made by `python -m benchmarks.evaluation` on {threads} thread{s} of a {machine} CPU, torch {torch}. Both forms take turns in one process;
-the ratio is the median over turns, and its quartiles follow. Random weights; I3D is not measured, for its file is not part of this repository.
+the ratio is the median over turns, and its quartiles follow. Random weights; I3D is not measured, for its file is not in this repository.
 
 | metric | clips | ours, clips/s | one at a time, clips/s | ratio | quartiles | one at a time is |
 |---|---|---|---|---|---|---|

@@ -220,6 +220,8 @@ def test_a_public_file_that_was_not_fetched_is_missing(workspace, monkeypatch, t
     change(workspace / "stages" / "profiles" / "smoke.yaml", lambda values: values.update(weights={"sdxl_vae": {}}))
     [fault] = examine(workspace).faults()
     assert fault.startswith("weights.sdxl_vae: stabilityai/sdxl-vae/diffusion_pytorch_model.safetensors (0.33 GB) is not here")
+    change(workspace / "stages" / "profiles" / "smoke.yaml", lambda values: values.update(weights={"lpips_vgg": {}}))
+    assert examine(workspace).faults() == ["weights.lpips_vgg: vgg16-397923af.pth is on no hub; give its path in the profile"]
 
 
 def test_a_corpus_that_is_brought_must_be_here(workspace, capsys):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cola_world.evaluation.encoder import EncoderConfig, SimEncoder, VideoEncoder
 from cola_world.evaluation.metrics import ClipFeatures, FrameMetric
-from cola_world.evaluation.pixels import psnr, ssim
+from cola_world.evaluation.pixels import PIXELS, psnr, ssim
 from cola_world.evaluation.protocol import Network
 from cola_world.evaluation.video import VideoMetrics, measure_videos
 
@@ -19,7 +19,7 @@ from cola_world.evaluation.video import VideoMetrics, measure_videos
 def sim() -> list[FrameMetric | ClipFeatures]:
     torch.manual_seed(0)
     encoder = SimEncoder(VideoEncoder(EncoderConfig(channels=(8, 16), features=5)), "ab" * 32)
-    return [encoder.fvd(), encoder.lpips()]
+    return [*PIXELS, encoder.fvd(), encoder.lpips()]
 
 
 def videos(clips: int = 24, frames: int = 4, side: int = 16) -> tuple[Tensor, Tensor]:
@@ -143,6 +143,11 @@ def test_sets_of_two_shapes_and_empty_sets_are_refused():
     measuring.update(*videos(2))
     with pytest.raises(ValueError, match=re.escape("clips are (4, 3, 20, 20) and those before were (4, 3, 16, 16)")):
         measuring.update(*videos(2, side=20))
+
+
+def test_a_metric_is_given_once(sim):
+    with pytest.raises(ValueError, match="metrics are given twice: .*; each at most once"):
+        VideoMetrics(1, [*sim, sim[-1]])
 
 
 def test_one_clip_has_no_covariance(sim):

@@ -59,3 +59,4 @@ def blur(values: Tensor) -> Tensor:
 # not in paper: because it names no implementation, SSIM has the window of its authors and PSNR is that of a frame, not of a clip.
 PSNR = FrameMetric("video/psnr", "PSNR", psnr, "dB of each frame")
 SSIM = FrameMetric("video/ssim", "SSIM", ssim, f"Gaussian window {WINDOW}, sigma {SIGMA}", smallest=WINDOW)
+PIXELS = (PSNR, SSIM)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cola_world.evaluation.fvd import grouped, pooled
 from cola_world.evaluation.metrics import ClipFeatures, FrameMetric
-from cola_world.evaluation.pixels import PSNR, SSIM
+from cola_world.evaluation.pixels import PIXELS
 from cola_world.evaluation.protocol import Measured, Protocol
 
 # Of a batch through a network: more do not gain on a CPU.
@@ -21,26 +21,29 @@ GROUP = 240
 
 
 class VideoMetrics:
-    """PSNR, SSIM and whatever else is given, over all the clips that `update` is called with.
+    """The metrics over all the clips that `update` is called with.
 
     `given`: how many frames of each clip were the model's condition. Metrics of frames leave them out, those of features see
     whole clips, and only the predicted frames where `whole` is false. `group`: clips of the averaged Fréchet distance.
     """
 
-    # not in paper: because it does not say which frames are measured, metrics of frames take the predicted ones alone, and
-    # FVD takes the given ones too, so that it sees whether the prediction goes on from them.
     def __init__(
         self,
         given: int,
-        metrics: Sequence[FrameMetric | ClipFeatures] = (),
+        metrics: Sequence[FrameMetric | ClipFeatures] = PIXELS,
         device: torch.device | str = "cpu",
         whole: bool = True,
         group: int = GROUP,
         pixels_at_a_time: int = PIXELS_AT_A_TIME,
     ):
         self.given, self.device, self.group, self.pixels_at_a_time = given, device, group, pixels_at_a_time
+        # not in paper: because it does not say which frames are measured, metrics of frames take the predicted ones alone, and
+        # FVD takes the given ones too, so that it sees whether the prediction goes on from them.
         self.seen = 0 if whole else given
-        self.of_frames = [PSNR, SSIM, *(metric for metric in metrics if isinstance(metric, FrameMetric))]
+        names = [metric.name for metric in metrics]
+        if len(set(names)) < len(names):
+            raise ValueError(f"video: metrics are given twice: {', '.join(names)}; each at most once")
+        self.of_frames = [metric for metric in metrics if isinstance(metric, FrameMetric)]
         self.of_clips = [metric for metric in metrics if isinstance(metric, ClipFeatures)]
         self.shape: torch.Size | None = None  # of one clip
         self.values: dict[str, list[Tensor]] = defaultdict(list)
@@ -135,7 +138,7 @@ def check_video(name: str, video: Tensor) -> None:
 
 
 def measure_videos(
-    generated_NTCYX: Tensor, real_NTCYX: Tensor, given: int, metrics: Sequence[FrameMetric | ClipFeatures] = (), **options: Any
+    generated_NTCYX: Tensor, real_NTCYX: Tensor, given: int, metrics: Sequence[FrameMetric | ClipFeatures] = PIXELS, **options: Any
 ) -> dict[str, Measured]:
     """`VideoMetrics` of one set that is in memory as a whole; `options` are its other parameters."""
     measuring = VideoMetrics(given, metrics, **options)
