@@ -69,7 +69,7 @@ class Steps:
         config, call = self.profile.vae.model or SDXL, trainer.call
         channels = config.latent_channels
         vae = FrameVAE(build_autoencoder(config), [0.0] * channels, [1.0] * channels).to(trainer.devices.device, torch.bfloat16).eval()
-        vae.autoencoder.encoder.compile(backend=devices.BACKEND)
+        vae.autoencoder.encoder.compile(backend=devices.BACKEND, dynamic=False)
         trainer.call = partial(encoding_call, call, vae)
         clips = self.profile.clips
         self.encoding_flops = encoding_flops(meta_vae("small", config), clips.num_frames, clips.crop)
@@ -106,9 +106,6 @@ def step(trainer: Trainer, eager: bool) -> None:
 
 
 def resize(trainer: Trainer, clips: int) -> None:
-    if clips == trainer.config.batch_size:
-        return
-    torch._dynamo.reset()  # else it would compile for batches of any size from the second on
     trainer.config = trainer.config.model_copy(update={"batch_size": clips})
     trainer.parts, trainer.drawn = trainer.devices.shares(clips), None
     trainer.material = Prefetched(trainer.make, trainer.parts) if trainer.devices.prefetches else trainer.make

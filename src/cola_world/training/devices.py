@@ -180,9 +180,9 @@ def compile_block(block: nn.Module) -> None:
     """Its graph is that of all blocks like it; an error, where it cannot be one graph."""
     # Of its own DDP's optimiser would cut each block's graph by its buckets, and it refuses recomputed blocks.
     torch._dynamo.config.optimize_ddp = False
-    # Kinds of blocks times train and evaluation, shapes included; past the limit they would not be compiled any more.
+    # Training and evaluation have each their batch; as the second one that it sees, training's would be compiled for any size.
     torch._dynamo.config.recompile_limit = 64
-    block.compile(backend=BACKEND, fullgraph=True)
+    block.compile(backend=BACKEND, fullgraph=True, dynamic=False)
 
 
 def own_device() -> torch.device:
