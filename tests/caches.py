@@ -24,6 +24,7 @@ def make(folder: Path, episodes: int = 6, frames: int = 8) -> Inputs:
         {
             "corpus": corpus, "group": "oxe", "episode": episode, "split": "val" if episode == 0 else "train",
             "offset": (index * episodes + episode) * frames, "frames": frames, "fps": 10.0, "action_dim": 4, "stride": 1,
+            "action_names": "x,y,z,gripper", "evaluation_only": False,
         }
         for index, corpus in enumerate(("arm", "hand")) for episode in range(episodes)
     ]  # fmt: skip

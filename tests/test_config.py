@@ -51,6 +51,11 @@ def test_every_scale_resolves_to_the_same_steps(workspace, scale):
         ("runs.lam.snapshots", [40000], "runs.lam.snapshots: 40000 is past the budget; the latest possible one is 30000"),
         ("runs.e2e.parents", ["pretrian"], "runs.e2e.parents: 'pretrian' is no run; nearest is 'pretrain'"),
         ("corpora.fetch.grup", 1, "corpora.fetch.grup: unknown key (value 1); nearest is 'group'"),
+        (
+            "corpora.kitchen.evaluation_only",
+            False,
+            "corpora.kitchen.evaluation_only: false does not go with the group 'out_of_distribution'; the right one is true",
+        ),
         ("mixture", {"humans": 1.0}, "mixture: 'humans' is no group of corpora; nearest is 'human'"),
     ],
 )
@@ -142,17 +147,58 @@ def changed(workspace: Path, key: str, value: object) -> set[str]:
 
 
 def test_a_known_fork_changes_only_what_comes_after_it(workspace):
-    assert changed(workspace, "warmup_steps", 4000) == {"e2e", "report"}
+    assert changed(workspace, "warmup_steps", 4000) == {"e2e", "probe/e2e", "report"}
 
 
 def test_a_new_fork_changes_the_warmup_too(workspace):
-    assert changed(workspace, "warmup_steps", 3000) == {"warmup", "e2e", "report"}
+    assert changed(workspace, "warmup_steps", 3000) == {"warmup", "e2e", "probe/e2e", "report"}
 
 
 def test_a_longer_warmup_than_the_table_says_extends_it(workspace):
     edit(workspace, "warmup_steps", 12000)
     warmup = resolved(workspace)["warmup"]
     assert warmup["steps"] == 12000 and warmup["snapshots"] == [2000, 4000, 12000]
+
+
+def trained_on(files: dict) -> set[str]:
+    return {corpus for plan in files.values() if "batches" in plan for corpus in plan["batches"]["weights"]}
+
+
+def test_nothing_is_trained_on_a_corpus_for_evaluation_only(workspace):
+    corpora = yaml.safe_load((workspace / "params.yaml").read_text())["corpora"]
+    kept = {name for name, corpus in corpora.items() if corpus.get("evaluation_only")}
+    files = resolved(workspace)
+    assert kept and trained_on(files) == set(corpora) - kept
+    assert kept <= set(files["probe/e2e"]["corpora"]) and kept <= set(files["manifest"]["corpora"])
+    assert files["report"]["data"].keys() == files["e2e"]["batches"]["weights"].keys()
+
+
+def test_a_corpus_that_is_no_longer_for_evaluation_only_takes_its_group_s_share(workspace):
+    before = resolved(workspace)
+    edit(workspace, "corpora.two_arms.evaluation_only", False)
+    after = resolved(workspace)
+    assert after["e2e"]["batches"]["weights"]["two_arms"] == pytest.approx(0.2) and not after["report"]["notes"]
+    assert after["simulate/two_arms"] == before["simulate/two_arms"]
+
+
+def test_probes_are_of_robots_that_show_their_actions(workspace):
+    files = resolved(workspace)
+    assert set(files["probe/lam"]["corpora"]) == {"sawyer", "fetch", "sawyer_corner", "pusher", "two_arms", "kitchen"}
+    assert files["probe/lam"]["run"] == files["lam"]
+    assert changed(workspace, "probes", ["lam"]) == {"probe/e2e"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("e2e_from_200", "'e2e_from_200' is no run; nearest is 'e2e_from_2000'"),
+        ("continuous_2stage", "'continuous_2stage' learns no latent actions of its own; those that do: .*e2e"),
+    ],
+)
+def test_a_run_that_cannot_be_probed(workspace, name, message):
+    edit(workspace, "probes", [name])
+    with pytest.raises(ValueError, match=f"params.yaml: probes: {message}"):
+        resolved(workspace)
 
 
 def test_shared_parent_is_seed_zero_for_every_seed(workspace):

@@ -184,6 +184,6 @@ def test_turning_the_headline_dial_reruns_what_follows_the_fork(workspace, finis
     steps = yaml.safe_load(workspace.params.read_text())["warmup_sweep"][-1]
     result = workspace.call("dvc", "exp", "run", "-S", f"warmup_steps={steps}")
     assert result.returncode == 0, result.stdout[-4000:]
-    assert executed(result.stdout) == {"plan", "e2e", *REPORTS}
+    assert executed(result.stdout) == {"plan", "e2e", "probe@e2e", *REPORTS}
     assert min(int(row["snapshot"]) for row in results(workspace) if row["run"] == "e2e") == steps
     assert re.search(rf"\b{steps:,}\b|\b{steps}\b", (workspace.root / "reports/index.html").read_text())

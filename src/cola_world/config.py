@@ -35,6 +35,13 @@ class Corpus(Strict):
     environment: str
     stride: int = Field(1, ge=1, description="saved frames between two frames of a clip")
     hide_actions: bool = False
+    evaluation_only: bool = Field(False, description="probed and evaluated, and no model is ever trained on it, the VAE included")
+
+    @model_validator(mode="after")
+    def out_of_distribution_is_not_trained_on(self) -> Corpus:
+        if self.group == "out_of_distribution" and not self.evaluation_only:
+            raise ValueError("evaluation_only: false does not go with the group 'out_of_distribution'; the right one is true")
+        return self
 
 
 class Changes(Strict):
@@ -81,6 +88,7 @@ class Params(Strict):
     corpora: dict[str, Corpus]
     mixture: dict[str, Annotated[float, Field(ge=0)]]
     runs: dict[str, Run]
+    probes: list[str] = Field([], description="runs whose latent actions are probed, at every snapshot")
 
     @model_validator(mode="after")
     def forks_exist(self) -> Params:
@@ -186,6 +194,14 @@ class TrainingProfile(Strict):
     ema: float = Field(0.0, ge=0, lt=1)
 
 
+class Probe(Strict):
+    """Linear probes of latent actions: optimiser steps, and frame pairs a step and to test on (paper C.1: 1000, 512, 20000)."""
+
+    steps: int = Field(1000, ge=1)
+    batch_size: int = Field(512, ge=1)
+    test_pairs: int = Field(20000, ge=1)
+
+
 class Profile(Strict):
     """stages/profiles/<scale>.yaml: the numbers of one machine size."""
 
@@ -200,6 +216,7 @@ class Profile(Strict):
     pretraining: TrainingProfile
     launch: str = Field("python", description="what a run's process is started with, `-m` and a module following")
     devices: DeviceConfig = DeviceConfig()
+    probe: Probe = Probe()
     weights: dict[str, Brought] = Field({}, description="rows of data/weights.yaml that take the place of training")
 
     @model_validator(mode="after")

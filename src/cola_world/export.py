@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cola_world.hub import ActionWorldModel, Frames, LatentActionModel, ModelConfig, fill
+from cola_world.hub import ActionWorldModel, Frames, LatentActionModel, Model, ModelConfig, filled
 from cola_world.plan import RunPlan
 from cola_world.training import checkpoint
 from cola_world.training.phases import PHASES
@@ -90,15 +90,10 @@ def metrics(path: Path, step: int) -> dict[str, float]:
     return {row["metric"]: float(row["value"]) for row in rows if not row["metric"].startswith("train/")}
 
 
-def save(kind: type, config: ModelConfig, tensors: dict[str, Tensor], folder: Path) -> Path:
+def save(kind: type[Model], config: ModelConfig, tensors: dict[str, Tensor], folder: Path) -> Path:
     """The model's own tensors among `tensors`, saved as `folder`."""
-    model = kind(config)
-    parts = {name for name, _ in model.named_children()}
-    # Snapshots hold what learns; what is fixed by the architecture is the new model's own.
-    fixed = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    fill(model, fixed | {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in parts})
     with replacing(folder) as partial:
-        model.save_pretrained(partial)
+        filled(kind, config, tensors).save_pretrained(partial)
     return folder
 
 

@@ -145,6 +145,16 @@ def fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     model.load_state_dict(tensors)
 
 
+def filled(kind: type[Model], config: ModelConfig, tensors: dict[str, Tensor]) -> Model:
+    """A model with its own among a snapshot's `part.name` tensors."""
+    model = kind(config)
+    parts = {name for name, _ in model.named_children()}
+    # Snapshots hold what learns; what is fixed by the architecture is the new model's own.
+    fixed = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    fill(model, fixed | {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in parts})
+    return model
+
+
 def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 

@@ -74,6 +74,7 @@ def resolve(params: Params, profile: Profile, public: dict[str, PublicFile] | No
         for parent in plan.parents:
             check_fit(plan, plans[parent.run])
     files |= {name: plan.model_dump() for name, plan in plans.items()}
+    files |= {f"probe/{name}": plan for name, plan in probe_plans(params, profile, plans).items()}
     files["report"] = report_plan(params, profile)
     files["weights"] = weights_plan(profile, public or {})
     for name, row in files["weights"].items():
@@ -94,6 +95,21 @@ def weights_plan(profile: Profile, public: dict[str, PublicFile]) -> dict[str, d
         if len(names) > 1:
             raise ValueError(f"weights: {' and '.join(names)} both take the place of {step}; name one of them")
     return rows
+
+
+def probe_plans(params: Params, profile: Profile, runs: dict[str, RunPlan]) -> dict[str, dict[str, Any]]:
+    """For each run of `probes`, itself and how it is probed, on every corpus whose robots show their actions."""
+    shown = sorted(name for name, corpus in params.corpora.items() if corpus.group != "general" and not corpus.hide_actions)
+    how = {"corpora": shown, "crop": profile.clips.crop, "probe": profile.probe.model_dump()}
+    for name in params.probes:
+        if name not in runs:
+            raise ValueError(f"params.yaml: probes: {name!r} is no run; nearest is {nearest(name, list(runs))!r}")
+        if not PHASES[runs[name].phase].learns_actions:
+            learning = [run for run, plan in runs.items() if PHASES[plan.phase].learns_actions]
+            raise ValueError(f"params.yaml: probes: {name!r} learns no latent actions of its own; those that do: {', '.join(learning)}")
+    if params.probes and not shown:
+        raise ValueError("params.yaml: probes: no corpus shows its actions; name one that does under corpora, or leave probes empty")
+    return {name: {"run": runs[name].model_dump(), **how} for name in params.probes}
 
 
 def all_runs(params: Params) -> dict[str, Run]:
@@ -174,7 +190,7 @@ def training_config(row: Run, profile: Profile) -> TrainingConfig:
 
 def mixture(params: Params) -> Mixture:
     """Weight of each corpus; the share of a group without one goes to the others, and is told on every page."""
-    return mix({name: corpus.group for name, corpus in params.corpora.items()}, params.mixture)
+    return mix({name: corpus.group for name, corpus in params.corpora.items() if not corpus.evaluation_only}, params.mixture)
 
 
 def batch_config(row: Run, params: Params, profile: Profile) -> BatchConfig:
@@ -192,7 +208,7 @@ def pretraining_weights(params: Params, robots: dict[str, float]) -> dict[str, f
     not in paper: because OpenSora's own pre-training video contains robots and hands at work, and a prior that knows
     nothing of them would be a different question.
     """
-    general = [name for name, corpus in params.corpora.items() if corpus.group == "general"]
+    general = [name for name, corpus in params.corpora.items() if corpus.group == "general" and not corpus.evaluation_only]
     shares = {name: 0.5 / len(general) for name in general}
     rest = 1 - sum(shares.values())
     return shares | {name: rest * weight for name, weight in robots.items()}
@@ -201,7 +217,7 @@ def pretraining_weights(params: Params, robots: dict[str, float]) -> dict[str, f
 def data_plans(params: Params, profile: Profile) -> dict[str, dict[str, Any]]:
     simulate = profile.simulate.model_dump()
     files: dict[str, dict[str, Any]] = {
-        f"simulate/{name}": {"corpus": name, **corpus.model_dump(), **simulate, "workers": profile.workers}
+        f"simulate/{name}": {"corpus": name, **corpus.model_dump(exclude={"evaluation_only"}), **simulate, "workers": profile.workers}
         for name, corpus in params.corpora.items()
     }
     clips = profile.clips

@@ -20,9 +20,9 @@ def actions(episode: int, width: int, frames: int = FRAMES) -> np.ndarray:
     return (np.arange(frames * width).reshape(frames, width) + 1000 * episode).astype(np.float32)
 
 
-def write_corpus(root: Path, episodes: int, action_dim: int = 2, frames: int = FRAMES) -> None:
+def write_corpus(root: Path, episodes: int, action_dim: int = 2, frames: int = FRAMES, names: tuple[str, ...] = ()) -> None:
     rows = ((pictures(i, frames), actions(i, action_dim, frames), f"task {i % 2}") for i in range(episodes))
-    write_dataset(root, rows, fps=FPS, size=(SIZE, SIZE), action_dim=action_dim, robot="none")
+    write_dataset(root, rows, fps=FPS, size=(SIZE, SIZE), action_dim=action_dim, robot="none", action_names=names)
 
 
 def manifest_plan(root: Path, *names: str, **fields: object) -> ManifestConfig:

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from corpus import FRAMES, actions, manifest_plan, pictures, write_corpus
 
@@ -41,6 +42,17 @@ def test_every_episode_has_its_own_pixels_and_actions(manifest, tmp_path):
         grey = pictures(row["episode"])[:, 0, 0, 0].astype(int)
         assert np.abs(cache.frames[span].mean((1, 2, 3)) - grey).max() <= 3
         np.testing.assert_array_equal(cache.actions[span], actions(row["episode"], 2))
+
+
+def test_a_corpus_for_evaluation_only_is_in_the_cache_and_not_in_the_mixture(tmp_path):
+    plans = [manifest_plan(tmp_path, "arm"), manifest_plan(tmp_path, "leg", evaluation_only=True)]
+    for name in ("arm", "leg"):
+        write_corpus(tmp_path / name, 4, names=("x", "gripper"))
+    card = build_clips(pd.concat([build_manifest(plan) for plan in plans], ignore_index=True), PLAN, tmp_path / "clips")
+    cache = ClipCache.open(tmp_path / "clips")
+    assert cache.evaluation_only == ["leg"] and card["mixture"]["weights"] == {"arm": 1.0}
+    assert set(cache.corpus_of(np.arange(len(cache.frames)))) == {"arm", "leg"}
+    assert set(cache.episodes["action_names"]) == {"x,gripper"}
 
 
 def test_the_same_bytes_twice(manifest, tmp_path):

@@ -46,6 +46,26 @@ def test_layout_is_version_3(tmp_path):
     assert list(data["frame_index"][:3]) == [0, 1, 2] and data["index"].is_monotonic_increasing
 
 
+@pytest.mark.parametrize(
+    ("form", "found"),
+    [
+        (["x", "gripper"], ("x", "gripper")),
+        ({"motors": ["x", "gripper"]}, ("x", "gripper")),
+        ({"gripper": 1, "x": 0}, ("x", "gripper")),
+        (None, ()),
+        (["x"], ()),
+    ],
+)
+def test_names_of_actions_are_read_in_every_form_that_they_have(tmp_path, form, found):
+    write_corpus(tmp_path, 2, names=("x", "gripper"))
+    path = tmp_path / "meta/info.json"
+    info = json.loads(path.read_text())
+    assert info["features"]["action"]["names"] == ["x", "gripper"]
+    info["features"]["action"]["names"] = form
+    path.write_text(json.dumps(info))
+    assert open_dataset(tmp_path).action_names == found
+
+
 def test_statistics_are_those_of_all_frames(tmp_path):
     write_corpus(tmp_path, 3)
     stats = json.loads((tmp_path / "meta/stats.json").read_text())

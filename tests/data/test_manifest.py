@@ -20,6 +20,12 @@ def test_hidden_actions_are_not_in_the_manifest(tmp_path):
     assert set(build_manifest(manifest_plan(tmp_path, "arm", hide_actions=True))["action_dim"]) == {0}
 
 
+def test_names_of_actions_go_with_the_actions(tmp_path):
+    write_corpus(tmp_path / "arm", 2, names=("x", "gripper"))
+    assert set(build_manifest(manifest_plan(tmp_path, "arm"))["action_names"]) == {"x,gripper"}
+    assert set(build_manifest(manifest_plan(tmp_path, "arm", hide_actions=True))["action_names"]) == {""}
+
+
 def test_split_is_by_episode_stable_and_about_a_tenth():
     few, many = held_out_episodes("arm", list(range(500)), 0.1), held_out_episodes("arm", list(range(1000)), 0.1)
     assert few == {episode for episode in many if episode < 500}

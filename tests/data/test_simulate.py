@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,21 +94,65 @@ def test_every_environment_moves_and_repeats_itself(environment):
     first, other, again = (record(episode_generator(PLAN, number), 4, 32, 10, simulators.Filming()) for number in (0, 1, 0))
     assert first.frames.shape == (4, 32, 32, 3) and first.frames.dtype == np.uint8
     assert first.actions.dtype == np.float32 and np.abs(first.actions).max() <= 1
+    assert first.actions.shape == (4, len(first.names))
     np.testing.assert_array_equal(first.frames, again.frames)
     np.testing.assert_array_equal(first.actions, again.actions)
     assert not np.array_equal(first.frames, other.frames)
     assert np.abs(np.diff(first.frames.astype(int), axis=0)).mean() > 1
 
 
-@pytest.mark.parametrize("environment", ["adroit", "fetch", "metaworld"])
+@pytest.mark.parametrize("environment", sorted(set(simulators.ENVIRONMENTS) - {"bodies"}))
 def test_a_camera_that_looks_about_adds_its_pan_and_tilt(environment):
     choose_renderer()
     record = simulators.recorder(environment)
     still, moving = (record(episode_generator(PLAN, 0), 6, 32, 10, simulators.Filming(reach=reach)) for reach in (0.0, 0.2))
     turns = moving.actions[:, still.actions.shape[1] :]
     assert turns.shape == (6, 2) and 0 < np.abs(turns).max() <= 1
+    assert moving.names == (*still.names, "pan", "tilt")
     change = [np.abs(np.diff(episode.frames.astype(int), axis=0)).mean() for episode in (still, moving)]
     assert change[1] > 1.2 * change[0]
+
+
+def turn_since(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Rotation vector [3] between two nearby orientations, each a flat matrix [9]."""
+    turn = after.reshape(3, 3) @ before.reshape(3, 3).T
+    return np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2
+
+
+def joint_motion(before, after) -> np.ndarray:
+    return after["joints"] - before["joints"]
+
+
+def hand_motion(before, after) -> np.ndarray:
+    return np.concatenate([after["place"] - before["place"], turn_since(before["frame"], after["frame"])])
+
+
+@pytest.mark.parametrize(
+    ("environment", "look", "motion", "least"),
+    [
+        ("pusher", lambda data: {"joints": data.qpos[:7].copy()}, joint_motion, 0.9),
+        ("two_arms", lambda data: {"joints": np.array([data.joint(n).qpos[0] for n in two_arms_joints()])}, joint_motion, 0.9),
+        ("kitchen", lambda data: {n: getattr(data.site("end_effector"), a).copy() for n, a in HAND.items()}, hand_motion, 0.6),
+    ],
+)
+def test_robots_move_as_their_actions_say(environment, look, motion, least, monkeypatch):
+    choose_renderer()
+    record = simulators.recorder(environment)
+    seen = []
+    monkeypatch.setattr("cola_world.data.simulators.scene.Studio.shoot", lambda studio, data, view: seen.append(look(data)) or 0)
+    episodes = [record(episode_generator(PLAN, number), 40, 32, 10, simulators.Filming()) for number in range(4)]
+    done = np.concatenate([[motion(*pair) for pair in pairwise(seen[40 * n : 40 * n + 40])] for n in range(4)])
+    told = np.concatenate([episode.actions[:-1, : done.shape[1]] for episode in episodes])
+    assert min(np.corrcoef(told[:, i], done[:, i])[0, 1] for i in range(done.shape[1])) > least
+
+
+HAND = {"place": "xpos", "frame": "xmat"}
+
+
+def two_arms_joints() -> tuple[str, ...]:
+    from cola_world.data.simulators import two_arms
+
+    return two_arms.ACTIONS[: two_arms.MOVING]
 
 
 def test_hidden_actions_are_not_written(tmp_path):

@@ -76,6 +76,24 @@ def test_a_run_that_is_no_longer_planned_is_left_out(root):
     assert set(results.read_rows(root)["run"]) == {"lam", "e2e"}
 
 
+def test_rows_that_a_later_stage_measured_are_there_with_the_run_s_scale_and_commit(root):
+    header = "run,snapshot,corpus,seed,metric,value,protocol\n"
+    for run in ("e2e", "lam"):
+        path = root / "runs/probe" / f"{run}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(header + f"{run},30000,arm,2,probe/l1,0.1235,linear\n{run},30000,arm,2,probe/skill,0.25,linear\n")
+    synthetic.dump(root / "runs/plan/probe/e2e.json", {})
+    results.collect(root)
+    rows = results.read_rows(root)
+    probed = rows[rows["metric"].str.startswith("probe/")]
+    assert set(probed["run"]) == {"e2e"}, "a probe that is no longer planned is left out"
+    assert probed["value"].tolist() == [0.1235, 0.25] and set(probed["corpus"]) == {"arm"}
+    trained = rows[(rows["run"] == "e2e") & (rows["seed"] == 2) & (rows["corpus"] == results.HELDOUT)]
+    for name in ("scale", "commit"):
+        assert set(probed[name]) == set(trained[name])
+    assert results.finals(rows, "e2e", "probe/l1").to_dict() == {2: 0.1235}
+
+
 def test_final_values_are_of_the_last_step(root):
     results.collect(root)
     rows = results.read_rows(root)

@@ -17,7 +17,7 @@ from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder, load_v
 from cola_world.training import run
 from cola_world.training.batches import BatchConfig, CachedBatches
 from cola_world.training.latents import all_clips, cache_latents
-from cola_world.training.vae import VAEPlan, make_vae
+from cola_world.training.vae import VAEPlan, make_vae, training_frames
 
 SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
 TINY = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
@@ -67,6 +67,31 @@ def test_all_clips_stay_in_their_episode_at_its_stride(inputs):
     assert len(clips) == 3 * 6 + 3 * 2
     assert clips[0].tolist() == [0, 1, 2, 3, 4] and clips[-1].tolist() == [51, 53, 55, 57, 59]
     assert (clips // 10 == clips[:, :1] // 10).all()
+
+
+def for_evaluation_only(inputs, corpus: str) -> None:
+    episodes = pd.read_parquet(inputs.clips / "episodes.parquet")
+    episodes["evaluation_only"] = episodes["corpus"] == corpus
+    episodes.to_parquet(inputs.clips / "episodes.parquet")
+
+
+def test_a_corpus_for_evaluation_only_has_latents_of_whole_frames_alone(inputs):
+    for_evaluation_only(inputs, "hand")
+    model = latents_of("sdxl", inputs, num_frames=3)
+    latents = np.load(inputs.latents / "latents.npy")
+    assert latents[0].any(axis=(1, 2, 3)).all() and latents[1, :30].any(axis=(1, 2, 3)).all() and not latents[1, 30:].any()
+    configs = [BatchConfig(num_frames=3, weights={name: 1.0}) for name in ("arm", "hand")]
+    trained, held = (CachedBatches(inputs.clips, inputs.latents, config, 0) for config in configs)
+    trained.at(0, 4, crop=True)
+    batch = held.at(0, 4, crop=False)
+    assert torch.allclose(batch.latents, model.encode(batch.video), atol=2e-3, rtol=2e-3)
+    with pytest.raises(ValueError, match="hand are for evaluation only and have no latents of random crops"):
+        held.at(0, 4, crop=True)
+
+
+def test_the_vae_sees_no_frame_of_a_corpus_for_evaluation_only(inputs):
+    for_evaluation_only(inputs, "arm")
+    assert set(training_frames(inputs.clips)) == set(range(40, 60))
 
 
 def test_latents_of_other_clips_are_refused(inputs):

@@ -17,7 +17,8 @@ class ClipCache:
 
     frames: np.ndarray  # uint8 [F, H, W, 3], RGB
     actions: np.ndarray  # float32 [F, Amax]; zero-padded, NaN where a corpus hides its actions
-    episodes: pd.DataFrame  # corpus, group, episode, split, offset, frames, fps, action_dim, stride
+    # corpus, group, episode, split, offset, frames, fps, action_dim, action_names (joined by commas), stride, evaluation_only
+    episodes: pd.DataFrame
 
     @classmethod
     def open(cls, folder: str | Path) -> "ClipCache":
@@ -28,6 +29,11 @@ class ClipCache:
                 raise ValueError(f"{folder}: not a clip cache: {name} is missing; run `dvc repro clips` first")
         frames, actions = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("frames.npy", "actions.npy"))
         return cls(frames, actions, pd.read_parquet(folder / "episodes.parquet"))
+
+    @property
+    def evaluation_only(self) -> list[str]:
+        """Names of the corpora that no model is trained on."""
+        return sorted(set(self.episodes.loc[self.episodes["evaluation_only"], "corpus"]))
 
     def corpus_of(self, indices: np.ndarray) -> np.ndarray:
         """Corpus name of each frame index, in the shape of `indices` without its last axis when that is a clip's."""

@@ -43,6 +43,7 @@ class CorpusConfig(_Frozen):
     path: str | None = None
     stride: int = Field(1, ge=1)
     hide_actions: bool = False
+    evaluation_only: bool = False  # no model is ever trained on it, the VAE included
 
 
 class ManifestConfig(_Frozen):

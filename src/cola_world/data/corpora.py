@@ -30,8 +30,9 @@ from cola_world.progress import Bar
 from . import simulators
 from .config import SimulateConfig
 from .lerobot import write_dataset
+from .simulators import Episode
 
-PACKAGES = ("mujoco", "metaworld", "gymnasium-robotics", "numpy")  # whose version may change a picture
+PACKAGES = ("mujoco", "metaworld", "gymnasium", "gymnasium-robotics", "numpy")  # whose version may change a picture
 
 
 def simulate(plan: SimulateConfig, out: str | Path, scratch: str | Path = ".cola/simulate") -> None:
@@ -118,7 +119,7 @@ def _render_part(plan: SimulateConfig, number: int, path: Path) -> None:
     episode = record(episode_generator(plan, number), plan.frames, plan.size, plan.fps, filming)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
-        np.savez(file, frames=episode.frames, actions=episode.actions, task=np.array(episode.task))
+        np.savez(file, frames=episode.frames, actions=episode.actions, task=np.array(episode.task), names=np.array(episode.names))
     temporary.rename(path)
 
 
@@ -127,20 +128,20 @@ def _assemble(plan: SimulateConfig, parts: Path, out: Path) -> None:
     shutil.rmtree(built, ignore_errors=True)
     episodes = _read_parts(plan, parts)
     first = next(episodes)
-    action_dim = 0 if plan.hide_actions else first[1].shape[1]
-    settings = {"fps": plan.fps, "size": (plan.size, plan.size), "action_dim": action_dim, "robot": plan.environment}
-    write_dataset(built, itertools.chain([first], episodes), **settings)
+    names = () if plan.hide_actions else first.names
+    settings = {"fps": plan.fps, "size": (plan.size, plan.size), "action_dim": len(names), "action_names": names, "robot": plan.environment}
+    write_dataset(built, ((e.frames, e.actions, e.task) for e in itertools.chain([first], episodes)), **settings)
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(built, out)
 
 
-def _read_parts(plan: SimulateConfig, parts: Path) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+def _read_parts(plan: SimulateConfig, parts: Path) -> Iterator[Episode]:
     for number in range(plan.episodes):
         path = _part(parts, number)
         try:
             with np.load(path, allow_pickle=False) as part:
-                yield part["frames"], part["actions"], str(part["task"])
+                yield Episode(part["frames"], part["actions"], str(part["task"]), tuple(part["names"].tolist()))
         except (ValueError, KeyError, OSError, zipfile.BadZipFile):
             path.unlink(missing_ok=True)
             raise ValueError(f"simulate: {path} is damaged and was removed; call again to render it anew") from None

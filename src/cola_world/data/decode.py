@@ -18,7 +18,10 @@ from .config import ClipsConfig
 from .manifest import file_sha256
 from .video import UnreadableVideo, decode, shrink
 
-EPISODE_COLUMNS = ["corpus", "group", "episode", "split", "offset", "frames", "fps", "action_dim", "stride"]
+EPISODE_COLUMNS = [
+    *("corpus", "group", "episode", "split", "offset", "frames", "fps"),
+    *("action_dim", "action_names", "stride", "evaluation_only"),
+]
 QUARANTINE_COLUMNS = ["corpus", "episode", "path", "reason"]
 
 
@@ -210,7 +213,8 @@ def _card(episodes: pd.DataFrame, plan: ClipsConfig, cache: _Cache) -> dict:
     card = {"size": plan.size, "num_frames": plan.num_frames, "frames": int(episodes["frames"].sum()), "corpora": corpora}
     card |= {"quarantined": len(cache.quarantine), "sha256": {name: file_sha256(cache.folder / name) for name in files}}
     if plan.mixture:
-        mixture = mix(groups, plan.mixture)
+        trained = episodes[~episodes["evaluation_only"]]
+        mixture = mix(dict(zip(trained["corpus"], trained["group"], strict=True)), plan.mixture)
         card["mixture"] = {"weights": mixture.weights, "missing_groups": mixture.missing, "note": str(mixture)}
     return card
 

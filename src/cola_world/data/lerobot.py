@@ -38,6 +38,7 @@ class LeRobotDataset:
     fps: float
     action_dim: int  # 0 where no actions were recorded
     episodes: list[EpisodeRef]
+    action_names: tuple[str, ...] = ()  # one a dimension, or none where the data set does not say
 
     def actions(self) -> dict[int, np.ndarray]:
         """Episode -> float32 [F, A]; read file by file, each once."""
@@ -66,7 +67,17 @@ def open_dataset(root: str | Path) -> LeRobotDataset:
     camera = CAMERA if CAMERA in cameras else cameras[0]
     action = info["features"].get("action")
     index = _index_v3 if version.startswith("v3.") else _index_v2
-    return LeRobotDataset(root, float(info["fps"]), int(np.prod(action["shape"])) if action else 0, index(root, info, camera))
+    action_dim = int(np.prod(action["shape"])) if action else 0
+    return LeRobotDataset(root, float(info["fps"]), action_dim, index(root, info, camera), _names(action, action_dim))
+
+
+def _names(action: dict | None, count: int) -> tuple[str, ...]:
+    """Of the dimensions: LeRobot files have them as a list, as a list below one key, as keys with their positions, or not at all."""
+    names = (action or {}).get("names") or []
+    if isinstance(names, dict):
+        lists = [value for value in names.values() if isinstance(value, list)]
+        names = lists[0] if lists else sorted(names, key=names.__getitem__)
+    return tuple(map(str, names)) if len(names) == count else ()
 
 
 def _index_v3(root: Path, info: dict, camera: str) -> list[EpisodeRef]:
@@ -113,6 +124,7 @@ class LeRobotWriter:
     size: tuple[int, int]  # width, height
     action_dim: int  # 0: no action column
     robot: str
+    action_names: tuple[str, ...] = ()  # one a dimension, or none
     _episodes: list[dict] = field(default_factory=list)
     _tables: list[pa.Table] = field(default_factory=list)
     _tasks: dict[str, int] = field(default_factory=dict)
@@ -179,7 +191,7 @@ class LeRobotWriter:
         shape = [self.size[1], self.size[0], 3]
         features[CAMERA] = {"dtype": "video", "shape": shape, "names": ["height", "width", "channels"], "info": codec}
         if self.action_dim:
-            features["action"] = {"dtype": "float32", "shape": [self.action_dim], "names": None}
+            features["action"] = {"dtype": "float32", "shape": [self.action_dim], "names": list(self.action_names) or None}
         return {
             "codebase_version": "v3.0",
             "robot_type": self.robot,

@@ -11,7 +11,7 @@ from .video import UnreadableVideo, frame_size
 
 COLUMNS = [
     *("corpus", "group", "episode", "split", "path", "first_frame", "frames", "from_timestamp", "to_timestamp"),
-    *("fps", "width", "height", "action_dim", "stride", "sha256", "data_path", "first_row"),
+    *("fps", "width", "height", "action_dim", "action_names", "stride", "evaluation_only", "sha256", "data_path", "first_row"),
 ]
 
 
@@ -62,7 +62,9 @@ def _row(name: str, corpus: CorpusConfig, dataset: LeRobotDataset, ref: EpisodeR
         "to_timestamp": (ref.first_frame + ref.frames) / dataset.fps,
         "fps": dataset.fps,
         "action_dim": 0 if corpus.hide_actions else dataset.action_dim,
+        "action_names": "" if corpus.hide_actions else ",".join(dataset.action_names),
         "stride": corpus.stride,
+        "evaluation_only": corpus.evaluation_only,
         "data_path": ref.data.as_posix(),
         "first_row": ref.first_row,
     }

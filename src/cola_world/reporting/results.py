@@ -24,13 +24,15 @@ COST_COLUMNS = (
 )  # fmt: skip
 # Where the metrics of a run are measured: the fixed held-out clips of the whole mixture.
 HELDOUT = "heldout"
+# Folders of runs/ in which a later stage left rows of its own, one file a run: all columns but scale and commit.
+MEASUREMENTS = ("probe",)
 Row = dict[str, Any]
 
 
 def collect(root: Path) -> None:
     """Write the four files below `root` from the run folders; values are copied digit by digit, not parsed and printed."""
     folders = planned_runs(root)
-    rows = sorted((row for folder in folders for row in run_rows(folder)), key=row_key)
+    rows = sorted((row for folder in folders for row in (*run_rows(folder), *measured_rows(folder))), key=row_key)
     write(root / RESULTS, table(COLUMNS, rows))
     write(root / COSTS, table(COST_COLUMNS, cost_rows(root, folders)))
     write(root / METRICS, json.dumps(final_means(read_rows(root)), indent=1, sort_keys=True) + "\n")
@@ -47,7 +49,7 @@ def planned_runs(root: Path) -> list[Path]:
 
 def run_rows(folder: Path) -> Iterator[Row]:
     about = read_json(folder / "run.json")
-    commits = {seed: cost["commit"] for seed, cost in read_json(folder / "cost.json")["seeds"].items()}
+    commits = commits_of(folder)
     for path in sorted((folder / "metrics").glob("seed*.csv")):
         seed = path.stem.removeprefix("seed")
         shared = {
@@ -61,6 +63,23 @@ def run_rows(folder: Path) -> Iterator[Row]:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 yield shared | {"snapshot": row["step"], "metric": row["metric"], "value": row["value"]}
+
+
+def measured_rows(folder: Path) -> Iterator[Row]:
+    """Rows of the planned measurements of a run's snapshots, with the scale and the commit that trained them."""
+    about, commits, runs = read_json(folder / "run.json"), commits_of(folder), folder.parent
+    for measurement in MEASUREMENTS:
+        path = runs / measurement / f"{folder.name}.csv"
+        if not path.is_file() or not (runs / "plan" / measurement / f"{folder.name}.json").is_file():
+            continue
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                yield row | {"scale": about["scale"], "commit": commits.get(row["seed"], "none")}
+
+
+def commits_of(folder: Path) -> dict[str, str]:
+    """Seed -> the commit that it was trained with."""
+    return {seed: cost["commit"] for seed, cost in read_json(folder / "cost.json")["seeds"].items()}
 
 
 def row_key(row: Row) -> tuple:

@@ -81,6 +81,7 @@ class CachedBatches:
         self.by_clip = card.get("frames_per_latent", 1) > 1
         self.views = Views(self.cache.frames.shape[1], card["crop"], card["views"])
         self.config, self.seed = config, seed
+        self.uncropped = sorted(name for name in self.cache.evaluation_only if config.weights.get(name))
         self.sampler = self.make_sampler("train")
 
     def make_sampler(self, split: str) -> ClipSampler:
@@ -101,7 +102,9 @@ class CachedBatches:
         return Batch(video, torch.from_numpy(self.latents[where]).float())
 
     def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch:
-        """Those `clips` of the training batch of `step`; the others are not read."""
+        """Those `clips` of the training batch of `step`; the others are not read. ValueError where they cannot be cropped."""
+        if crop and self.uncropped:
+            raise ValueError(f"weights: {', '.join(self.uncropped)} are for evaluation only and have no latents of random crops")
         views = np.zeros(size, dtype=np.int64)
         if crop:
             views = np.random.default_rng((self.seed, step)).integers(len(self.views.offsets), size=size)

@@ -28,6 +28,7 @@ def cache_latents(
 ) -> None:
     """Encode every frame through every view into `out/latents.npy` [V, F, C, y, x], float16.
 
+    Corpora for evaluation only are never cropped at random: they go through view 0 alone and have zeros in the others.
     A VAE that joins frames encodes each clip of `num_frames` instead: [V, F, L, C, y, x] by the clip's first frame, zeros at
     those where no clip begins.
     """
@@ -45,15 +46,20 @@ def cache_latents(
 
 
 class Encoding:
-    """Latents in a file of their full size, and how many of its clips, view by view, are done."""
+    """Latents in a file of their full size, and how many of its parts, view by view, are done."""
 
     def __init__(self, cache: ClipCache, model: VAE, card: dict[str, int], folder: Path):
         self.cache, self.folder, self.views = cache, folder, Views(cache.frames.shape[1], card["crop"], card["views"])
         self.device = own_device()
         self.model = model.to(self.device)
         self.length = card.get("num_frames", 1)
-        self.clips_NT = all_clips(cache, self.length)
-        self.total = card["views"] * len(self.clips_NT)
+        clips_NT = all_clips(cache, self.length)
+        cropped_NT = clips_NT[~np.isin(cache.corpus_of(clips_NT), cache.evaluation_only)]
+        self.parts = [(view, part) for view in range(card["views"]) for part in self.split(cropped_NT if view else clips_NT)]
+
+    def split(self, clips_NT: np.ndarray) -> list[np.ndarray]:
+        size = max(1, FRAMES_AT_A_TIME // self.length)
+        return [clips_NT[start : start + size] for start in range(0, len(clips_NT), size)]
 
     def open(self) -> tuple[np.memmap, int]:
         """The file, and how much of it is done."""
@@ -73,19 +79,18 @@ class Encoding:
 
     def run(self, progress: Callable[[int, int], None]) -> None:
         latents, done = self.open()
-        saved = time.monotonic()
-        while done < self.total:
-            view, start = divmod(done, len(self.clips_NT))
-            part_NT = self.clips_NT[start : start + max(1, FRAMES_AT_A_TIME // self.length)]
+        saved, total = time.monotonic(), len(self.parts)
+        while done < total:
+            view, part_NT = self.parts[done]
             latents[view, part_NT[:, 0]] = self.encode(part_NT, view)
-            done += len(part_NT)
-            stop = late() and done < self.total
-            if stop or done == self.total or time.monotonic() - saved > SAVE_EVERY_S:
+            done += 1
+            stop = late() and done < total
+            if stop or done == total or time.monotonic() - saved > SAVE_EVERY_S:
                 self.keep(latents, done)
                 saved = time.monotonic()
             if stop:
-                raise stopped("latents", f"clip {done} of {self.total}")
-            progress(done, self.total)
+                raise stopped("latents", f"part {done} of {total}")
+            progress(done, total)
 
     def encode(self, clips_NT: np.ndarray, view: int) -> np.ndarray:
         """Latents of clips [N, L, C, y, x], or of single frames [N, C, y, x], float16."""

@@ -15,7 +15,7 @@ from cola_world import cost
 from cola_world.files import file_hash, renamed, scratch
 from cola_world.plan import RunPlan
 
-CODE = ("models", "training", "evaluation", "data/clips.py")
+CODE = ("models", "training", *(f"evaluation/{name}.py" for name in ("codebook", "health", "posterior")), "data/clips.py")
 # What a run is called, who else runs, and how many at a time do not change its result.
 IRRELEVANT = {"run", "seeds", "workers", "launch"}
 

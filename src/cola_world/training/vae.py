@@ -153,8 +153,9 @@ class Training:
 
 
 def training_frames(clips: Path) -> np.ndarray:
+    """Indices of the frames of training episodes, without those of corpora that are for evaluation only."""
     episodes = ClipCache.open(clips).episodes
-    train = episodes[episodes.split == "train"]
+    train = episodes[(episodes["split"] == "train") & ~episodes["evaluation_only"]]
     return np.concatenate([np.arange(o, o + n) for o, n in zip(train.offset, train.frames, strict=True)])
 
 

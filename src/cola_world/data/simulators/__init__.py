@@ -7,7 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-ENVIRONMENTS = {"bodies": "bodies", "metaworld": "sawyer", "fetch": "fetch", "adroit": "hand"}
+import numpy as np
+
+ENVIRONMENTS = {
+    "bodies": "bodies",
+    "metaworld": "sawyer",
+    "metaworld_corner": "sawyer_corner",
+    "fetch": "fetch",
+    "pusher": "pusher",
+    "two_arms": "two_arms",
+    "adroit": "hand",
+    "kitchen": "kitchen",
+}
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,16 @@ class Filming:
     variety: float = 1.0
     reach: float = 0.0
     speed: float = 0.13
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode. `actions[i]` is what happens between `frames[i]` and `frames[i + 1]`; `names` are those of its values."""
+
+    frames: np.ndarray  # uint8 [F, H, W, 3], RGB
+    actions: np.ndarray  # float32 [F, A], each in [-1, 1]
+    task: str
+    names: tuple[str, ...]
 
 
 def check(environment: str) -> None:

@@ -3,8 +3,8 @@
 import mujoco
 import numpy as np
 
-from . import Filming
-from .scene import Episode, RandomTargets, Studio, View
+from . import Episode, Filming
+from .scene import RandomTargets, Studio, View
 
 SHAPES = ("sphere", "box", "capsule", "cylinder", "ellipsoid")
 ROOM = 0.75  # metres from the middle to invisible walls that keep the bodies in the picture
@@ -15,7 +15,8 @@ WALLS = {  # place -> its x and y axes; their product points inwards
     f"0 -{ROOM} 0": "-1 0 0 0 0 1",
     "0 0 1.3": "1 0 0 0 -1 0",
 }
-ACTION_DIM = 3  # the camera's own velocity: azimuth, elevation, distance
+ACTIONS = ("azimuth", "elevation", "distance")  # velocity of the camera
+ACTION_DIM = len(ACTIONS)
 
 
 def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: Filming) -> Episode:
@@ -26,7 +27,7 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
         images, actions = _film(studio, data, rng, frames, fps)
     finally:
         studio.close()
-    return Episode(images, actions, "bodies fall, roll and collide")
+    return Episode(images, actions, "bodies fall, roll and collide", ACTIONS)
 
 
 def _film(studio: Studio, data: mujoco.MjData, rng: np.random.Generator, frames: int, fps: int) -> tuple[np.ndarray, np.ndarray]:

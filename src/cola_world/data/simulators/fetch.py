@@ -6,10 +6,10 @@ import gymnasium as gym
 import gymnasium_robotics
 import numpy as np
 
-from . import Filming
-from .scene import Camera, Episode, RandomTargets, Studio, View, relight, tint
+from . import Episode, Filming
+from .scene import Camera, RandomTargets, Studio, View, relight, tint
 
-ACTION_DIM = 4  # gripper velocity x, y, z and opening; a head that films adds pan and tilt
+ACTIONS = ("x", "y", "z", "gripper")  # velocity of the hand, opening of the gripper
 TASK = "FetchPickAndPlace-v4"
 LOW, HIGH = (1.14, 0.52, 0.44), (1.44, 0.98, 0.74)  # metres: the box over the table that the gripper stays in
 VIEW = View(np.array([1.22, 0.75, 0.70]), 0.85, 150.0, -22.0)
@@ -45,4 +45,4 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
         for _ in range(steps):
             env.step(action)
         actions.append(np.append(action, camera.move()))
-    return Episode(images, np.array(actions, np.float32), "move the Fetch gripper about")
+    return Episode(images, np.array(actions, np.float32), "move the Fetch gripper about", ACTIONS + camera.actions)

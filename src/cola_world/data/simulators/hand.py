@@ -8,10 +8,11 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from . import Filming
-from .scene import Camera, Episode, RandomTargets, Studio, View, installed_file, relight, tint
+from . import Episode, Filming
+from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, tint
 
-ACTION_DIM = 30  # a head that films adds pan and tilt
+ACTIONS = tuple(f"joint{number}" for number in range(30))
+ACTION_DIM = len(ACTIONS)
 SKIN, SLEEVE = np.array([0.85, 0.62, 0.48]), np.array([0.15, 0.35, 0.75])
 ARM, WRIST = 6, 2  # the first actuators: slides and turns of the forearm, then the wrist
 VIEW = View(np.array([0.0, -0.20, 0.26]), 0.32, 90.0, -60.0)
@@ -60,7 +61,7 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
         data.ctrl[:] = middle + half * action
         mujoco.mj_step(model, data, substeps)
         actions.append(np.append(action, camera.move()))
-    return Episode(images, np.array(actions, np.float32), "move the hand and its fingers about")
+    return Episode(images, np.array(actions, np.float32), "move the hand and its fingers about", ACTIONS + camera.actions)
 
 
 def _dress(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> None:

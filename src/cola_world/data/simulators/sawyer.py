@@ -1,5 +1,6 @@
 """Meta-World's Sawyer on several tasks: scripted policies with noise, and smoothly random motions."""
 
+from dataclasses import dataclass
 from functools import cache
 
 import metaworld
@@ -7,15 +8,27 @@ import mujoco
 import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 
-from . import Filming
-from .scene import Camera, Episode, RandomTargets, Studio, View, relight, tint
+from . import Episode, Filming
+from .scene import Camera, RandomTargets, Studio, View, relight, tint
 
-ACTION_DIM = 4  # hand velocity x, y, z and gripper effort; a head that films adds pan and tilt
-TASKS = ("drawer-open-v3", "door-open-v3", "button-press-topdown-v3", "pick-place-v3", "sweep-into-v3", "faucet-open-v3")
+ACTIONS = ("x", "y", "z", "gripper")  # velocity of the hand, effort of the gripper
 LOW, HIGH = (-0.28, 0.42, 0.10), (0.28, 0.78, 0.38)  # metres: the box over the table that the hand stays in
-VIEW = View(np.array([0.0, 0.60, 0.30]), 0.8, 250.0, -22.0)
 STEP = 0.01  # metres of hand motion that an action of 1 asks for in one control step
 SCRIPTED = 0.3  # share of the episodes that follow the task's own policy
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a laboratory with this arm does, and from where it is filmed."""
+
+    tasks: tuple[str, ...]
+    view: View
+
+
+FRONT = Scene(
+    ("drawer-open-v3", "door-open-v3", "button-press-topdown-v3", "pick-place-v3", "sweep-into-v3", "faucet-open-v3"),
+    View(np.array([0.0, 0.60, 0.30]), 0.8, 250.0, -22.0),
+)
 
 
 @cache
@@ -25,7 +38,12 @@ def _stage(task: str, size: int):
 
 
 def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: Filming) -> Episode:
-    task = TASKS[int(rng.integers(len(TASKS)))]
+    return film(FRONT, rng, frames, size, fps, filming)
+
+
+def film(scene: Scene, rng: np.random.Generator, frames: int, size: int, fps: int, filming: Filming) -> Episode:
+    """One episode of one of the scene's tasks."""
+    task = scene.tasks[int(rng.integers(len(scene.tasks)))]
     env, studio, policy = _stage(task, size)
     steps = max(1, round(1 / (fps * env.dt)))
     env.seed(int(rng.integers(2**31)))
@@ -34,7 +52,7 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
     tint(env.model.mat_rgba, rng, 0.35 * filming.variety)
     tint(env.model.geom_rgba, rng, 0.3 * filming.variety)
     relight(env.model, rng, filming.variety)
-    camera = Camera(rng, VIEW, filming)
+    camera = Camera(rng, scene.view, filming)
     scripted = rng.random() < SCRIPTED
     targets = RandomTargets(rng, LOW, HIGH)
     grips = RandomTargets(rng, [-1], [1], hold=(2, 6))
@@ -44,14 +62,14 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
         images[i] = studio.shoot(env.data, camera.view)
         hand = env.get_endeff_pos()
         if scripted:
-            action = np.clip(policy.get_action(observation) + rng.normal(0, 0.3, ACTION_DIM), -1, 1)
+            action = np.clip(policy.get_action(observation) + rng.normal(0, 0.3, len(ACTIONS)), -1, 1)
         else:
             reach = np.clip((targets.next() - hand) / (STEP * steps), -1, 1)
             action = np.append(reach, np.sign(grips.next()))
         for _ in range(steps):
             observation = _step(env, action, observe=scripted)
         actions.append(np.append(action, camera.move()))
-    return Episode(images, np.array(actions, np.float32), task.removesuffix("-v3").replace("-", " "))
+    return Episode(images, np.array(actions, np.float32), task.removesuffix("-v3").replace("-", " "), ACTIONS + camera.actions)
 
 
 def _step(env, action: np.ndarray, observe: bool) -> np.ndarray | None:

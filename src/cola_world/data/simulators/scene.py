@@ -13,15 +13,6 @@ FIELD_OF_VIEW = 45.0  # degrees, MuJoCo's free camera
 LOOK = ("geom_rgba", "mat_rgba", "light_diffuse", "light_ambient", "light_dir")
 
 
-@dataclass(frozen=True)
-class Episode:
-    """One recorded episode. `actions[i]` is what happens between `frames[i]` and `frames[i + 1]`."""
-
-    frames: np.ndarray  # uint8 [F, H, W, 3], RGB
-    actions: np.ndarray  # float32 [F, A], each in [-1, 1]
-    task: str
-
-
 @dataclass
 class View:
     """A free camera in MuJoCo's own terms: metres and degrees."""
@@ -132,6 +123,16 @@ def relight(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> 
     model.light_dir[:] = model.light_dir + variety * rng.uniform(-0.3, 0.3, model.light_dir.shape)
 
 
+def turn_into_velocity_servos(model: mujoco.MjModel, actuators: range, gain: float, speed: np.ndarray) -> None:
+    """Lets actuators hold the joint velocity that they are given, within ± `speed` in radians a second, whatever they were."""
+    model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST  # stable with light links, as the explicit one is not
+    chosen = list(actuators)
+    model.actuator_gainprm[chosen, 0] = gain
+    model.actuator_biastype[chosen] = mujoco.mjtBias.mjBIAS_AFFINE
+    model.actuator_biasprm[chosen, :3] = [0.0, 0.0, -gain]
+    model.actuator_ctrlrange[chosen] = np.stack([-speed, speed], 1)
+
+
 class Camera:
     """The view of one episode. Where it is carried by a head, it pans and tilts towards points that jump every few frames."""
 
@@ -140,6 +141,7 @@ class Camera:
         self.speed, self.home, self.offset = filming.speed, self.view.lookat.copy(), np.zeros(2)
         box = [filming.reach] * 2
         self.targets = RandomTargets(rng, np.negative(box), box, hold=(1, 4)) if filming.reach else None
+        self.actions = ("pan", "tilt") if filming.reach else ()  # names of what `move` returns
 
     def move(self) -> np.ndarray:
         """Turns for one frame -> what was done: pan and tilt in [-1, 1] of `speed`, or nothing on a tripod."""
