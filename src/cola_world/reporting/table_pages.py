@@ -1,0 +1,117 @@
+"""A page for one of the paper's tables: its numbers beside ours, who wins each row, and a picture of ours."""
+
+from functools import cached_property
+from pathlib import Path
+
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cola_world.reporting import figures, html
+from cola_world.reporting.html import HTML
+from cola_world.reporting.pages import Page
+from cola_world.reporting.tables import METRICS, Cell, Ordering, cells, orderings
+
+NOT_RUN = "not run"
+STATISTICS = (
+    "Ours: the mean over seeds with its 95 % bootstrap interval, over seeds where there are several and over clips or pairs where "
+    "there is one. Arms share their seeds, so that differences are paired. Fewer than five seeds allow no claim of significance; a win "
+    "is called clear when the winner's interval is apart from every other's, and within noise otherwise."
+)
+
+
+class TablePage(Page):
+    """The page `name` on the paper's table `table`."""
+
+    def __init__(self, name: str, table: str, root: str | Path = "."):
+        super().__init__(name, root)
+        self.table = table
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        return cells(self.rows, self.root, self.table)
+
+    @property
+    def metrics(self) -> list[str]:
+        """In the order of the table."""
+        return list(dict.fromkeys(cell.metric for cell in self.cells))
+
+    def comparison(self) -> HTML:
+        """The paper's numbers and ours, a method on a data set a row."""
+        found = {(cell.corpus, cell.method, cell.metric): cell for cell in self.cells}
+        rows = [
+            [corpus, method, *(text for metric in self.metrics for text in pair(found.get((corpus, method, metric)), metric))]
+            for corpus, method in dict.fromkeys((cell.corpus, cell.method) for cell in self.cells)
+        ]
+        head = ["data", "method", *(f"{METRICS[metric].label}, {whose}" for metric in self.metrics for whose in ("paper", "ours"))]
+        notes = [html.paragraph(note, "note") for note in (STATISTICS, *self.stand_in_notes())]
+        return html.section("The paper's numbers and ours", html.table(head, rows, "numbers"), *notes)
+
+    def stand_in_notes(self) -> list[str]:
+        """What stands in for a public metric, told by its own name."""
+        names = {cell.metric: cell.name for cell in self.cells if cell.name and cell.name.endswith("_sim")}
+        notes = [
+            f"{METRICS[metric].label}: ours is {name.removeprefix('video/')}, measured with a small network trained on the stand-in "
+            "corpora; it cannot be compared with the paper's number."
+            for metric, name in names.items()
+        ]
+        return [*notes, "Data sets are the paper's names; data/paper/standins.yaml says what stands in for each of them here."]
+
+    def winners(self) -> HTML:
+        """Who wins each row, there and here."""
+        found = orderings(self.cells)
+        head = ["data", "metric", "wins in the paper", "wins here", "", "agrees"]
+        rows = [[o.corpus, METRICS[o.metric].label, o.paper, o.ours or NOT_RUN, certainty(o), agreement(o)] for o in found]
+        told = [o for o in found if o.agrees is not None]
+        count = f"{sum(o.agrees for o in told)} of {len(told)} rows agree; {sum(o.clear for o in told)} of the wins here are clear."
+        return html.section("Who wins", html.table(head, rows, "verdicts"), html.paragraph(count if told else "No row has been run."))
+
+    def figure(self) -> Figure:
+        """Ours: a point and its interval for each method and data set."""
+        with figures.style():
+            figure = Figure(figsize=(3.75 * max(2, len(self.metrics)), 3.9))
+            panels = figure.subplots(1, len(self.metrics), squeeze=False)[0]
+            figure.subplots_adjust(left=0.07, right=0.99, top=0.88, bottom=0.3, wspace=0.35)
+            methods = list(dict.fromkeys(cell.method for cell in self.cells))
+            colors = dict(zip(methods, sns.color_palette("colorblind", len(methods)), strict=True))
+            for metric, axes in zip(self.metrics, panels, strict=True):
+                draw(axes, [cell for cell in self.cells if cell.metric == metric], colors)
+            handles = [Line2D([], [], marker="o", ls="", color=color, label=method) for method, color in colors.items()]
+            figures.legend(figure, handles, columns=2)
+            return figure
+
+
+def pair(cell: Cell | None, metric: str) -> tuple[str, str]:
+    """The paper's number and ours as text; a dash for what the paper does not have."""
+    if cell is None:
+        return "–", "–"
+    places = METRICS[metric].decimals
+    paper = f"{cell.paper:.{places}f}"
+    if cell.ours is None:
+        return paper, NOT_RUN
+    mean, low, high, _ = cell.ours
+    return paper, HTML(f"{mean:.{places}f}<br><small>{low:.{places}f} to {high:.{places}f}</small>")
+
+
+def certainty(found: Ordering) -> str:
+    return "" if found.ours is None else "clear" if found.clear else "within noise"
+
+
+def agreement(found: Ordering) -> str:
+    return "–" if found.agrees is None else "yes" if found.agrees else "no"
+
+
+def draw(axes: Axes, found: list[Cell], colors: dict[str, tuple]) -> None:
+    """Data sets side by side, the methods next to each other above each."""
+    corpora, methods = list(dict.fromkeys(cell.corpus for cell in found)), list(colors)
+    for cell in found:
+        if cell.ours is not None:
+            place = corpora.index(cell.corpus) + 0.5 * ((methods.index(cell.method) + 0.5) / len(methods) - 0.5)
+            axes.plot([place, place], [cell.ours.low, cell.ours.high], color=colors[cell.method], lw=1.6)
+            axes.plot([place], [cell.ours.mean], "o", color=colors[cell.method], ms=5)
+    label = METRICS[found[0].metric].label
+    names = sorted({cell.name.partition("/")[2] for cell in found if cell.name})
+    axes.set_title(f"{label} ({', '.join(names)})" if names else f"{label}: {NOT_RUN}", loc="left", fontsize=10)
+    axes.set_xticks(range(len(corpora)), corpora, rotation=30, ha="right", fontsize=8)
+    axes.set_xlim(-0.5, len(corpora) - 0.5)

@@ -1,0 +1,128 @@
+"""The paper's tables beside ours: each method's value on each data set, and whether the same method wins here as there."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+
+PAPER, STAND_INS = Path("data/paper/tables.csv"), Path("data/paper/standins.yaml")
+RESAMPLES = 2000
+
+
+class Metric(NamedTuple):
+    """`ours`: names of our rows, the first that there are; `scale`: what the paper prints is ours times it."""
+
+    label: str
+    ours: tuple[str, ...]
+    higher_is_better: bool
+    scale: float = 1.0
+    decimals: int = 2
+
+
+METRICS = {
+    "probe/l1": Metric("probing loss", ("probe/l1",), False, decimals=4),
+    "video/psnr": Metric("PSNR, dB", ("video/psnr",), True),
+    "video/ssim": Metric("SSIM x 100", ("video/ssim",), True, 100),
+    # A stand-in keeps its own name, so that its numbers are never read as the public metric's.
+    "video/lpips": Metric("LPIPS x 100", ("video/lpips_alex", "video/lpips_sim"), False, 100),
+    "video/fvd": Metric("FVD", ("video/fvd", "video/fvd_sim"), False),
+}
+
+
+class Estimate(NamedTuple):
+    """Mean over seeds with its 95 % interval: over seeds where there are several, else the one that the row came with."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:g} ({self.low:g} to {self.high:g})"
+
+
+class Cell(NamedTuple):
+    """One number of the paper and ours; `name`: our metric, which may be a stand-in's; None where there are no rows."""
+
+    corpus: str
+    method: str
+    metric: str
+    paper: float
+    name: str | None
+    ours: Estimate | None
+
+
+class Ordering(NamedTuple):
+    """Which method wins on a data set, in the paper and here. `clear`: the winner's interval is apart from all others'."""
+
+    corpus: str
+    metric: str
+    paper: str
+    ours: str | None
+    clear: bool
+
+    @property
+    def agrees(self) -> bool | None:
+        return None if self.ours is None else self.ours == self.paper
+
+
+def read_paper(root: Path, table: str) -> pd.DataFrame:
+    """Rows of one table as the paper prints them; ValueError for a table that is not there."""
+    rows = pd.read_csv(root / PAPER, dtype={"table": str, "snapshot": int})
+    if table not in set(rows["table"]):
+        raise ValueError(f"{PAPER}: no table {table!r}; there are {', '.join(sorted(set(rows['table'])))}")
+    return rows[rows["table"] == table]
+
+
+def stand_in(stand_ins: dict, corpus: str, metric: str) -> str:
+    """Our corpus, or group of corpora, for the paper's; the same one for all metrics, or one a kind."""
+    ours = stand_ins[corpus]
+    return ours if isinstance(ours, str) else ours.get(metric) or ours[metric.partition("/")[0]]
+
+
+def cells(rows: pd.DataFrame, root: Path, table: str) -> list[Cell]:
+    """Every number of the table with ours, in the paper's order."""
+    stand_ins = yaml.safe_load((root / STAND_INS).read_text())
+    found = []
+    for row in read_paper(root, table).itertuples():
+        chosen = rows[(rows["run"] == row.run) & (rows["snapshot"] == row.snapshot)]
+        chosen = chosen[chosen["corpus"] == stand_in(stand_ins, row.corpus, row.metric)]
+        name = next((name for name in METRICS[row.metric].ours if (chosen["metric"] == name).any()), None)
+        ours = None if name is None else estimate(chosen, name, METRICS[row.metric].scale)
+        found.append(Cell(row.corpus, row.method, row.metric, row.value, name, ours))
+    return found
+
+
+def estimate(rows: pd.DataFrame, metric: str, scale: float) -> Estimate:
+    values = rows.loc[rows["metric"] == metric].sort_values("seed")["value"].to_numpy() * scale
+    if len(values) > 1:
+        return Estimate(values.mean(), *bootstrap(values), len(values))
+    low, high = (rows.loc[rows["metric"] == f"{metric}_{end}", "value"].to_numpy() * scale for end in ("low", "high"))
+    return Estimate(values[0], *(low if len(low) else values), *(high if len(high) else values), 1)
+
+
+def bootstrap(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean over seeds, resampled with the same random numbers every time."""
+    chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.quantile(values[chosen].mean(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def orderings(found: list[Cell]) -> list[Ordering]:
+    """One for each data set and metric; without ours where a method has no rows."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in found:
+        groups.setdefault((cell.corpus, cell.metric), []).append(cell)
+    return [ordering(corpus, metric, group) for (corpus, metric), group in groups.items()]
+
+
+def ordering(corpus: str, metric: str, group: list[Cell]) -> Ordering:
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    paper = max(group, key=lambda cell: sign * cell.paper).method
+    if any(cell.ours is None for cell in group):
+        return Ordering(corpus, metric, paper, None, False)
+    best = max(group, key=lambda cell: sign * cell.ours.mean)
+    apart = (cell.ours.high < best.ours.low or cell.ours.low > best.ours.high for cell in group if cell is not best)
+    return Ordering(corpus, metric, paper, best.method, all(apart))

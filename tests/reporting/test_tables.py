@@ -1,0 +1,83 @@
+"""The paper's tables beside ours: intervals, who wins, and what is missing."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from cola_world.reporting.tables import METRICS, Cell, Estimate, bootstrap, cells, ordering, orderings, read_paper, stand_in
+
+
+@pytest.fixture
+def root(tmp_path):
+    shutil.copytree(ROOT / "data" / "paper", tmp_path / "data" / "paper")
+    return tmp_path
+
+
+def rows(*values: tuple) -> pd.DataFrame:
+    return pd.DataFrame(values, columns=["run", "snapshot", "corpus", "seed", "metric", "value"])
+
+
+def test_the_paper_s_numbers_are_complete():
+    sizes = {table: read_paper(ROOT, table).groupby(["corpus", "method"]).size() for table in "12567"}
+    assert {table: (len(size), set(size)) for table, size in sizes.items()} == {
+        "1": (12, {1}), "2": (16, {4}), "5": (8, {4}), "6": (8, {4}), "7": (3, {5}),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="no table '3'; there are 1, 2, 5, 6, 7"):
+        read_paper(ROOT, "3")
+
+
+def test_numbers_that_two_tables_share_are_the_same():
+    tables = {table: read_paper(ROOT, table).set_index(["corpus", "method", "metric"])["value"] for table in "25"}
+    joint = [tables[table].xs("WARM8K + E2E52K", level="method") for table in "25"]
+    assert joint[0].sort_index().equals(joint[1].sort_index())
+
+
+def test_who_wins_in_the_paper_is_what_it_prints_in_bold(root):
+    found = {(o.corpus, o.metric): o.paper for o in orderings(cells(rows(), root, "1"))}
+    joint = {corpus for (corpus, _), winner in found.items() if winner.startswith("WARM")}
+    assert joint == {"BRIDGE", "KUKA", "DROID", "AGIBOT"}
+    found = {(o.corpus, o.metric): o.paper for o in orderings(cells(rows(), root, "2"))}
+    two_stage = {key for key, winner in found.items() if winner.startswith("LAM")}
+    assert two_stage == {("EGOCENTRIC", metric) for metric in ("video/psnr", "video/ssim", "video/lpips")}
+
+
+def test_ours_are_means_over_seeds_with_intervals(root):
+    found = cells(rows(*(("lam", 30000, "sawyer", seed, "probe/l1", value) for seed, value in ((1, 0.2), (2, 0.4)))), root, "1")
+    [cell] = [cell for cell in found if cell.ours]
+    assert (cell.corpus, cell.method, cell.name, cell.ours.mean, cell.ours.seeds) == ("BRIDGE", "LAM30K", "probe/l1", pytest.approx(0.3), 2)
+    assert (cell.ours.low, cell.ours.high) == (pytest.approx(0.2), pytest.approx(0.4))
+
+
+def test_one_seed_brings_its_own_interval_and_stand_ins_keep_their_name(root):
+    own = [("wm_lam30k", 30000, "oxe", 9, f"video/lpips_sim{end}", value) for end, value in (("", 0.1), ("_low", 0.08), ("_high", 0.12))]
+    [cell] = [cell for cell in cells(rows(*own), root, "2") if cell.ours]
+    assert cell.name == "video/lpips_sim" and cell.ours == Estimate(10, 8, 12, 1)
+
+
+def test_the_interval_of_equal_seeds_is_a_point_and_grows_with_their_spread():
+    assert bootstrap(pd.Series([2.0, 2.0, 2.0]).to_numpy()) == (2.0, 2.0)
+    narrow, wide = (bootstrap(pd.Series(values).to_numpy()) for values in ([1.0, 1.1, 0.9, 1.0], [1.0, 2.0, 0.0, 1.0]))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize(
+    ("joint", "winner", "clear"),
+    [(Estimate(0.1, 0.09, 0.11, 4), "joint", True), (Estimate(0.19, 0.1, 0.25, 4), "joint", False), (None, None, False)],
+)
+def test_a_win_is_clear_when_intervals_are_apart(joint, winner, clear):
+    alone = Cell("A", "lam", "probe/l1", 0.2, "probe/l1", Estimate(0.2, 0.18, 0.22, 4))
+    group = [alone, Cell("A", "joint", "probe/l1", 0.1, "probe/l1", joint)]
+    found = ordering("A", "probe/l1", group)
+    assert (found.paper, found.ours, found.clear) == ("joint", winner, clear)
+    assert found.agrees == (None if winner is None else True)
+
+
+def test_every_corpus_of_the_paper_has_a_stand_in():
+    import yaml
+
+    stand_ins = yaml.safe_load((ROOT / "data/paper/standins.yaml").read_text())
+    for table in "12567":
+        for row in read_paper(ROOT, table).itertuples():
+            assert isinstance(stand_in(stand_ins, row.corpus, row.metric), str) and row.metric in METRICS
