@@ -153,7 +153,7 @@ def test_a_corpus_that_is_brought_is_indexed_where_it_lies(workspace):
 # What goes on from the warm-up's end, and what is measured of it.
 DEPTHS = ("depth_6", "depth_12", "depth_20")
 FORKED = {"e2e", "e2e_long", "frozen_lam", *DEPTHS, "evaluate/e2e_long", "evaluate/frozen_lam"}
-FORKED |= {f"probe/{name}" for name in ("e2e_long", *DEPTHS)}
+FORKED |= {f"probe/{name}" for name in ("e2e", "e2e_long", *DEPTHS)}
 
 
 def test_a_known_fork_changes_only_what_comes_after_it(workspace):

@@ -16,7 +16,7 @@ from conftest import IDENTITY, copy_repository
 PAGES = ("figure1_architecture", "figure2_collapse", "figure3_warmup")
 REPORTS = {"results", "index", *(f"page@{page}" for page in PAGES)}
 # What goes on from the warm-up's end besides e2e, and what is measured of it.
-AFTER_FORK = {"scaling", "evaluate", *(f"probe@{run}" for run in ("e2e_long", "depth_6", "depth_12", "depth_20"))}
+AFTER_FORK = {"scaling", "evaluate", *(f"probe@{run}" for run in ("e2e", "e2e_long", "depth_6", "depth_12", "depth_20"))}
 pytestmark = pytest.mark.graph
 
 

@@ -8,16 +8,13 @@ import sys
 from pathlib import Path
 
 from cola_world.evaluation.probe_run import Inputs, ProbePlan, probe_run
-from cola_world.lifeline import die_with_parent
+from stages.cost import counted
 
 PLANS, OUT = Path("runs/plan/probe"), Path("runs/probe")
 
 if __name__ == "__main__":
-    die_with_parent()
     if len(sys.argv) != 2:
         sys.exit("probe: one run is needed: python -m stages.probe <run>")
-    try:
+    with counted(f"probe_{sys.argv[1]}"):
         plan = ProbePlan.model_validate_json((PLANS / f"{sys.argv[1]}.json").read_text())
         probe_run(plan, Inputs(Path("data/clips"), Path("runs")), OUT / f"{sys.argv[1]}.csv")
-    except ValueError as error:
-        sys.exit(f"probe: {error}")
