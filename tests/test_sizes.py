@@ -127,7 +127,7 @@ def test_what_is_evaluated_and_on_which_groups(workspace):
     ("name", "snapshots", "message"),
     [
         ("e2e_lnog", [4000], "evaluate: 'e2e_lnog' is no run; nearest is 'e2e_long'"),
-        ("lam", [8000], "evaluate: 'lam' has no world model of latent actions; those that do: .*e2e_long"),
+        ("lam", [8000], "evaluate: 'lam' has no world model of latent actions; those that do: .*e2e_long.*"),
         ("e2e_long", [5000], "evaluate.e2e_long: 5000 is no snapshot of it; it has 4000, 8000, 12000, 16000, 20000, 22000, 30000, 52000"),
     ],
 )

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from cola_world.reporting.tables import METRICS, Cell, Estimate, bootstrap, cells, ordering, orderings, read_paper, stand_in
+from cola_world.reporting.metrics import METRICS
+from cola_world.reporting.tables import Cell, Estimate, bootstrap, cells, ordering, orderings, read_paper, stand_in
 
 
 @pytest.fixture

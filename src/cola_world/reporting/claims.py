@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from cola_world.reporting.metrics import METRICS
 
 CLAIMS = Path("data/paper/claims.yaml")
 At = Literal["start", "end", "minimum", "maximum", "peak_position"]
@@ -112,18 +114,57 @@ class Trend(Strict):
         )
 
 
+class Moment(Strict):
+    """A snapshot of a run, in the paper's steps from the start of its line of runs."""
+
+    run: str
+    at: int
+
+    def label(self) -> str:
+        return f"{self.run} at {self.at}"
+
+
+class Tally(Strict):
+    """In how many comparisons - every data set, metric and rival - one snapshot is the better one.
+
+    `margin`: how much worse, as a share of the rival's value, still counts. Holds in a seed when at least `share` of them do.
+    """
+
+    better: Moment
+    than: list[Moment] = Field(min_length=1)
+    corpora: list[str] = Field(min_length=1)
+    metrics: list[str] = Field(min_length=1)
+    margin: float = Field(0.0, ge=0, lt=1)
+    share: float = Field(1.0, gt=0, le=1)
+
+    @field_validator("metrics")
+    @classmethod
+    def known(cls, metrics: list[str]) -> list[str]:
+        for metric in metrics:
+            if metric not in METRICS:
+                raise ValueError(f"metrics: {metric!r} is none of {', '.join(METRICS)}")
+        return metrics
+
+    def label(self) -> str:
+        count = "all" if self.share == 1 else f"at least {self.share:.0%}"
+        allowed = f", {self.margin:.0%} worse allowed" if self.margin else ""
+        metrics, rivals = (", ".join(names) for names in (self.metrics, [moment.label() for moment in self.than]))
+        return f"{self.better.label()} is better than {rivals} in {count} of {metrics} on {', '.join(self.corpora)}{allowed}"
+
+
 class Predicate(Strict):
     compare: Compare | None = None
     trend: Trend | None = None
+    tally: Tally | None = None
 
     @model_validator(mode="after")
     def one(self) -> "Predicate":
-        if (self.compare is None) == (self.trend is None):
-            raise ValueError("predicate: exactly one of compare and trend is needed")
+        if sum(kind is not None for kind in (self.compare, self.trend, self.tally)) != 1:
+            raise ValueError("predicate: exactly one of compare, trend and tally is needed")
         return self
 
     def label(self) -> str:
-        return (self.compare or self.trend).label()
+        return (self.compare or self.trend or self.tally).label()
 
 
 class Claim(Strict):

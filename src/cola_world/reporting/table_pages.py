@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 
 from cola_world.reporting import figures, html
 from cola_world.reporting.html import HTML
+from cola_world.reporting.metrics import METRICS
 from cola_world.reporting.pages import Page
-from cola_world.reporting.tables import METRICS, Cell, Ordering, cells, orderings
+from cola_world.reporting.tables import Cell, Ordering, cells, orderings
 
 NOT_RUN = "not run"
 STATISTICS = (

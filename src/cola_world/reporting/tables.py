@@ -7,28 +7,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from cola_world.reporting.metrics import METRICS
+
 PAPER, STAND_INS = Path("data/paper/tables.csv"), Path("data/paper/standins.yaml")
 RESAMPLES = 2000
-
-
-class Metric(NamedTuple):
-    """`ours`: names of our rows, the first that there are; `scale`: what the paper prints is ours times it."""
-
-    label: str
-    ours: tuple[str, ...]
-    higher_is_better: bool
-    scale: float = 1.0
-    decimals: int = 2
-
-
-METRICS = {
-    "probe/l1": Metric("probing loss", ("probe/l1",), False, decimals=4),
-    "video/psnr": Metric("PSNR, dB", ("video/psnr",), True),
-    "video/ssim": Metric("SSIM x 100", ("video/ssim",), True, 100),
-    # A stand-in keeps its own name, so that its numbers are never read as the public metric's.
-    "video/lpips": Metric("LPIPS x 100", ("video/lpips_alex", "video/lpips_sim"), False, 100),
-    "video/fvd": Metric("FVD", ("video/fvd", "video/fvd_sim"), False),
-}
 
 
 class Estimate(NamedTuple):
@@ -89,7 +71,7 @@ def cells(rows: pd.DataFrame, root: Path, table: str) -> list[Cell]:
     for row in read_paper(root, table).itertuples():
         chosen = rows[(rows["run"] == row.run) & (rows["snapshot"] == row.snapshot)]
         chosen = chosen[chosen["corpus"] == stand_in(stand_ins, row.corpus, row.metric)]
-        name = next((name for name in METRICS[row.metric].ours if (chosen["metric"] == name).any()), None)
+        name = METRICS[row.metric].found(chosen)
         ours = None if name is None else estimate(chosen, name, METRICS[row.metric].scale)
         found.append(Cell(row.corpus, row.method, row.metric, row.value, name, ours))
     return found
@@ -119,7 +101,7 @@ def orderings(found: list[Cell]) -> list[Ordering]:
 
 
 def ordering(corpus: str, metric: str, group: list[Cell]) -> Ordering:
-    sign = 1 if METRICS[metric].higher_is_better else -1
+    sign = METRICS[metric].sign
     paper = max(group, key=lambda cell: sign * cell.paper).method
     if any(cell.ours is None for cell in group):
         return Ordering(corpus, metric, paper, None, False)

@@ -3,11 +3,13 @@
 import operator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import Literal
 
 import pandas as pd
 
-from cola_world.reporting.claims import AT_LABELS, METRIC_LABELS, Claim, Claims, Compare, Condition, Rules, Trend
+from cola_world.reporting.claims import AT_LABELS, METRIC_LABELS, Claim, Claims, Compare, Condition, Moment, Rules, Tally, Trend
+from cola_world.reporting.metrics import METRICS
 from cola_world.reporting.results import curve
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
@@ -58,16 +60,25 @@ def judge_all(claims: Claims, rows: pd.DataFrame, scale: str) -> list[Judgement]
 
 
 def judge(claim: Claim, rules: Rules, rows: pd.DataFrame, scale: str) -> Judgement:
-    predicate = claim.predicate
-    missing = missing_runs(predicate.compare, rows) if predicate.compare else missing_family(predicate.trend, rows)
+    missing, evidence = examine(claim, rows)
     if missing:
         return Judgement(claim, "not run", scale, None, missing)
-    evidence = compare(predicate.compare, rows) if predicate.compare else trend(predicate.trend, rows)
     if not evidence.outcomes:
         return Judgement(claim, "not run", scale, None, "No seed has the numbers that this claim needs.")
     share = sum(outcome.holds for outcome in evidence.outcomes) / len(evidence.outcomes)
     verdict, reason = decide(share, evidence, rules, scale)
     return Judgement(claim, verdict, scale, share, reason, evidence.columns, evidence.outcomes)
+
+
+def examine(claim: Claim, rows: pd.DataFrame) -> tuple[str, Evidence]:
+    """What is missing in one sentence, and the evidence where nothing is."""
+    predicate = claim.predicate
+    if predicate.tally:
+        return "", tally(predicate.tally, rows)
+    missing = missing_runs(predicate.compare, rows) if predicate.compare else missing_family(predicate.trend, rows)
+    if missing:
+        return missing, Evidence((), ())
+    return "", compare(predicate.compare, rows) if predicate.compare else trend(predicate.trend, rows)
 
 
 def decide(share: float, evidence: Evidence, rules: Rules, scale: str) -> tuple[Verdict, str]:
@@ -170,6 +181,34 @@ def trend(predicate: Trend, rows: pd.DataFrame) -> Evidence:
     name = f"{METRIC_LABELS.get(predicate.metric, predicate.metric)} {AT_LABELS[predicate.at]}"
     columns = tuple(f"{name}, warm-up of {start}" for start in begins)
     return Evidence(columns, tuple(outcomes), (correlation, predicate.minimum_rank_correlation))
+
+
+def tally(predicate: Tally, rows: pd.DataFrame) -> Evidence:
+    """Seeds that have every one of the numbers; one column a data set and metric, the better run's value before its rivals'."""
+    columns, by_seed = [], {}
+    for corpus, name in product(predicate.corpora, predicate.metrics):
+        chosen = rows[rows["corpus"] == corpus]
+        ours = METRICS[name].found(chosen) or name
+        columns.append(f"{ours.partition('/')[2]}, {corpus}")
+        best, *rivals = (chosen_values(chosen, ours, moment) for moment in (predicate.better, *predicate.than))
+        for seed in set(best).intersection(*rivals):
+            pairs = [(best[seed], values[seed]) for values in rivals]
+            wins = [METRICS[name].sign * (own - rival) >= -predicate.margin * abs(rival) for own, rival in pairs]
+            told = f"{best[seed]:.4g} against {', '.join(f'{rival:.4g}' for _, rival in pairs)}"
+            by_seed.setdefault(seed, []).append((wins, told))
+    outcomes = []
+    for seed, found in sorted(by_seed.items()):
+        if len(found) == len(columns):
+            wins = [win for each, _ in found for win in each]
+            share, texts = sum(wins) / len(wins), (text for _, text in found)
+            outcomes.append(SeedOutcome(seed, share >= predicate.share, (f"{sum(wins)} of {len(wins)}", *texts)))
+    return Evidence(("better in", *columns), tuple(outcomes))
+
+
+def chosen_values(rows: pd.DataFrame, metric: str, moment: Moment) -> dict[int, float]:
+    """Seed -> the metric of one snapshot of a run."""
+    chosen = rows[(rows["metric"] == metric) & (rows["run"] == moment.run) & (rows["snapshot"] == moment.at)]
+    return {int(seed): float(value) for seed, value in zip(chosen["seed"], chosen["value"], strict=True)}
 
 
 def rank_correlation(values: pd.Series) -> float:
