@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import IDENTITY, copy_repository
 
-PAGES = ("figure1_architecture", "figure2_collapse", "figure3_warmup")
+PAGES = [path.stem for path in sorted(Path("notebooks").glob("*.ipynb"))]
 REPORTS = {"results", "index", *(f"page@{page}" for page in PAGES)}
 # What goes on from the warm-up's end besides e2e, and what is measured of it.
 AFTER_FORK = {"scaling", "evaluate", *(f"probe@{run}" for run in ("e2e", "e2e_long", "depth_6", "depth_12", "depth_20"))}
