@@ -87,13 +87,22 @@ def test_grippers_are_reported_apart_as_well():
     train, test = linear(), linear(seed=3)
     last = torch.tensor([False, False, True])
     found = probe(train, test, last, CONFIG)
-    assert {name for name in found if name.endswith("_gripper")} == {
-        f"probe/{name}_gripper" for name in ("l1", "l1_std", "l1_median", "skill")
-    }
+    names = {name for name in found if not name.endswith("_gripper")}
+    assert {name for name in found if name.endswith("_gripper")} == {f"{name}_gripper" for name in names}
     assert not [name for name in probe(train, test, NONE, CONFIG) if name.endswith("_gripper")]
     only = probe(*(Known(k.latents_NZ, k.actions_ND[:, 2:]) for k in (train, test)), last[2:], CONFIG)
     assert found["probe/l1_gripper"] == pytest.approx(only["probe/l1"], rel=1e-3)
     assert found["probe/l1_median_gripper"] == pytest.approx(only["probe/l1_median"])
+
+
+def test_the_interval_over_pairs_holds_the_loss_and_shrinks_with_their_number():
+    train, test = linear(), linear(seed=3)
+    few = Known(test.latents_NZ[:20], test.actions_ND[:20])
+    wide, narrow = (probe(train, pairs, NONE, CONFIG) for pairs in (few, test))
+    for found in (wide, narrow):
+        assert found["probe/l1_low"] < found["probe/l1"] < found["probe/l1_high"]
+    widths = [found["probe/l1_high"] - found["probe/l1_low"] for found in (wide, narrow)]
+    assert widths[0] > 1.5 * widths[1]
 
 
 def spoilt(where: str, value: float) -> tuple[Known, Known]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cola_world.evaluation.encoder import SimEncoder
 from cola_world.evaluation.metrics import ClipFeatures, FrameMetric
+from cola_world.evaluation.pixels import PIXELS
 from cola_world.evaluation.prediction import Sampling, given_frames, load_system, predict
 from cola_world.evaluation.public import open_metrics
 from cola_world.evaluation.scores import Score, measure
@@ -155,7 +156,7 @@ def scores_of(system: System, clips: Batch, plan: PredictionPlan, tools: Tools, 
 def open_tools(inputs: Inputs, networks: tuple[tuple[str, PublicFile], ...]) -> Tools:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = SimEncoder.load(inputs.encoder, device)
-    metrics = [encoder.lpips(), encoder.fvd(), *open_metrics(dict(networks), inputs.weights, device)]
+    metrics = [*PIXELS, encoder.lpips(), encoder.fvd(), *open_metrics(dict(networks), inputs.weights, device)]
     return Tools(device, load_vae(inputs.vae).to(device).eval(), metrics)
 
 

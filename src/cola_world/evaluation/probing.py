@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from cola_world.evaluation.intervals import of_mean
+
 LOW, HIGH = 0.01, 0.99  # quantiles of the training actions that become -1 and 1
 ROUNDING = 1e-4  # of the largest latent value: what varies by less does so by rounding, as one code alone does
 
@@ -102,8 +104,8 @@ class Known(NamedTuple):
 def probe(train: Known, test: Known, grippers_D: Tensor, config: ProbeConfig, names: tuple[str, ...] = ()) -> dict[str, float]:
     """Flat dict of metrics on the test pairs, in units of the normalised action.
 
-    `probe/l1`: mean over probes, pairs and dimensions, `probe/l1_std` its standard deviation over the probes;
-    `probe/l1_median`: the loss of always saying the training median; `probe/skill`: 1 - l1 / l1_median, 0 for a latent action
+    `probe/l1`: mean over probes, pairs and dimensions, `probe/l1_std` its standard deviation over the probes, `probe/l1_low` and
+    `probe/l1_high` its 95 % bootstrap interval over the pairs; `probe/l1_median`: the loss of always saying the training median; `probe/skill`: 1 - l1 / l1_median, 0 for a latent action
     that tells nothing. `…_gripper`: the same of the grippers alone, where there are any. ValueError for a split without
     pairs, actions without spread, or latents that are not finite.
     """
@@ -112,10 +114,10 @@ def probe(train: Known, test: Known, grippers_D: Tensor, config: ProbeConfig, na
     scale = action_scale(train.actions_ND, grippers_D, names)
     actions_ND, wanted_ND = scale.of(train.actions_ND), scale.of(test.actions_ND)
     inputs_NZ, seen_NZ = scaled(train.latents_NZ, test.latents_NZ)
-    error_SD = (seen_NZ @ fit(inputs_NZ, actions_ND, config) - wanted_ND).abs().double().mean(1)
-    median_D = (actions_ND.median(0).values - wanted_ND).abs().double().mean(0)
-    metrics = scores(error_SD, median_D, "")
-    return metrics | (scores(error_SD[:, grippers_D], median_D[grippers_D], "_gripper") if grippers_D.any() else {})
+    error_SND = (seen_NZ @ fit(inputs_NZ, actions_ND, config) - wanted_ND).abs().double().cpu()
+    median_D = (actions_ND.median(0).values - wanted_ND).abs().double().mean(0).cpu()
+    metrics, grippers_D = scores(error_SND, median_D, ""), grippers_D.cpu()
+    return metrics | (scores(error_SND[..., grippers_D], median_D[grippers_D], "_gripper") if grippers_D.any() else {})
 
 
 def check(pairs: Known, split: str) -> None:
@@ -126,10 +128,11 @@ def check(pairs: Known, split: str) -> None:
             raise ValueError(f"the {split} split has {what} actions that are not finite numbers; nothing can be read from them")
 
 
-def scores(error_SD: Tensor, median_D: Tensor, suffix: str) -> dict[str, float]:
-    loss_S, median = error_SD.mean(1), median_D.mean().item()
+def scores(error_SND: Tensor, median_D: Tensor, suffix: str) -> dict[str, float]:
+    loss_S, median = error_SND.mean((1, 2)), median_D.mean().item()
     if not median:
         raise ValueError("the test split has no spread: every action is the training median; hold out more episodes")
-    loss = loss_S.mean().item()
-    values = {"l1": loss, "l1_std": loss_S.std(correction=0).item(), "l1_median": median, "skill": 1 - loss / median}
+    loss, (low, high) = loss_S.mean().item(), of_mean(error_SND.mean((0, 2)))
+    values = {"l1": loss, "l1_std": loss_S.std(correction=0).item(), "l1_low": low, "l1_high": high}
+    values |= {"l1_median": median, "skill": 1 - loss / median}
     return {f"probe/{name}{suffix}": value for name, value in values.items()}

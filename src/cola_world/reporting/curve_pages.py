@@ -13,7 +13,7 @@ from cola_world.reporting import figures, html
 from cola_world.reporting.html import HTML
 from cola_world.reporting.metrics import METRICS
 from cola_world.reporting.pages import Page
-from cola_world.reporting.table_pages import STATISTICS
+from cola_world.reporting.table_pages import INTERVALS, with_interval
 from cola_world.reporting.tables import Estimate, estimate
 
 PREDICTION = ("video/psnr", "video/ssim", "video/lpips", "video/fvd")
@@ -91,11 +91,11 @@ class CurvePage(Page):
         for curve in self.curves:
             found = [self.values(curve, panel) for panel in self.panels]
             for step in sorted(set().union(*found)):
-                cells = [interval(values.get(step), METRICS[p.metric].decimals) for values, p in zip(found, self.panels, strict=True)]
+                cells = [with_interval(values[step], p.metric) if step in values else "–" for values, p in zip(found, self.panels, strict=True)]
                 rows.append([curve.label, f"{step:,}", *cells])
         head = ["curve", "step", *(f"{panel.corpus}: {self.name_of(panel)}" for panel in self.panels)]
         table = html.table(head, rows, "numbers") if rows else html.paragraph("Not run.")
-        return html.section("The numbers", table, html.paragraph(STATISTICS, "note"))
+        return html.section("The numbers", table, html.paragraph(INTERVALS, "note"))
 
 
 def of_one_run(rows: pd.DataFrame, curve: Curve, name: str, step: int) -> pd.DataFrame:
@@ -107,14 +107,7 @@ def of_one_run(rows: pd.DataFrame, curve: Curve, name: str, step: int) -> pd.Dat
 
 def draw(axes: Axes, values: dict[int, Estimate], color: tuple) -> None:
     """Means with the band of their intervals."""
-    steps = list(values)
-    axes.fill_between(steps, [v.low for v in values.values()], [v.high for v in values.values()], color=color, alpha=0.13, lw=0)
-    if steps:
-        axes.plot(steps, [v.mean for v in values.values()], "o-", color=color, ms=4, lw=1.6)
-
-
-def interval(value: Estimate | None, decimals: int) -> HTML:
-    if value is None:
-        return HTML("–")
-    mean, low, high = (f"{number:.{decimals}f}" for number in value[:3])
-    return HTML(f"{mean}<br><small>{low} to {high}</small>")
+    if values:
+        means, lows, highs, _ = zip(*values.values(), strict=True)
+        axes.fill_between(list(values), lows, highs, color=color, alpha=0.13, lw=0)
+        axes.plot(list(values), means, "o-", color=color, ms=4, lw=1.6)

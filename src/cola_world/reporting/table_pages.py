@@ -12,13 +12,17 @@ from cola_world.reporting import figures, html
 from cola_world.reporting.html import HTML
 from cola_world.reporting.metrics import METRICS
 from cola_world.reporting.pages import Page
-from cola_world.reporting.tables import Cell, Ordering, cells, orderings
+from cola_world.reporting.tables import Cell, Estimate, Ordering, cells, orderings
 
 NOT_RUN = "not run"
-STATISTICS = (
+INTERVALS = (
     "Ours: the mean over seeds with its 95 % bootstrap interval, over seeds where there are several and over clips or pairs where "
-    "there is one. Arms share their seeds, so that differences are paired. Fewer than five seeds allow no claim of significance; a win "
-    "is called clear when the winner's interval is apart from every other's, and within noise otherwise."
+    "there is one. Arms share their seeds. Fewer than five seeds allow no claim of significance."
+)
+LEADS = (
+    "A lead is the winner's over the next best: over paired seeds with its bootstrap interval or, with one seed, from end to end of the "
+    "two intervals, which tells nothing of what another seed would give. A win is clear when its lead over every other method is "
+    "above zero in the whole interval, and within noise otherwise."
 )
 
 
@@ -46,7 +50,7 @@ class TablePage(Page):
             for corpus, method in dict.fromkeys((cell.corpus, cell.method) for cell in self.cells)
         ]
         head = ["data", "method", *(f"{METRICS[metric].label}, {whose}" for metric in self.metrics for whose in ("paper", "ours"))]
-        notes = [html.paragraph(note, "note") for note in (STATISTICS, *self.stand_in_notes())]
+        notes = [html.paragraph(note, "note") for note in (INTERVALS, *self.stand_in_notes())]
         return html.section("The paper's numbers and ours", html.table(head, rows, "numbers"), *notes)
 
     def stand_in_notes(self) -> list[str]:
@@ -62,11 +66,14 @@ class TablePage(Page):
     def winners(self) -> HTML:
         """Who wins each row, there and here."""
         found = orderings(self.cells)
-        head = ["data", "metric", "wins in the paper", "wins here", "", "agrees"]
-        rows = [[o.corpus, METRICS[o.metric].label, o.paper, o.ours or NOT_RUN, certainty(o), agreement(o)] for o in found]
+        head = ["data", "metric", "wins in the paper", "by", "wins here", "by", "", "agrees"]
+        rows = [
+            [o.corpus, METRICS[o.metric].label, o.paper, amount(o.paper_lead, o.metric), *here(o), certainty(o), agreement(o)] for o in found
+        ]
         told = [o for o in found if o.agrees is not None]
         count = f"{sum(o.agrees for o in told)} of {len(told)} rows agree; {sum(o.clear for o in told)} of the wins here are clear."
-        return html.section("Who wins", html.table(head, rows, "verdicts"), html.paragraph(count if told else "No row has been run."))
+        notes = html.paragraph(count if told else "No row has been run."), html.paragraph(LEADS, "note")
+        return html.section("Who wins", html.table(head, rows, "verdicts"), *notes)
 
     def figure(self) -> Figure:
         """Ours: a point and its interval for each method and data set."""
@@ -84,15 +91,36 @@ class TablePage(Page):
 
 
 def pair(cell: Cell | None, metric: str) -> tuple[str, str]:
-    """The paper's number and ours as text; a dash for what the paper does not have."""
+    """The paper's number, and ours with its interval and the difference; a dash for what the paper does not have."""
     if cell is None:
         return "–", "–"
-    places = METRICS[metric].decimals
-    paper = f"{cell.paper:.{places}f}"
+    paper = amount(cell.paper, metric)
     if cell.ours is None:
         return paper, NOT_RUN
-    mean, low, high, _ = cell.ours
-    return paper, HTML(f"{mean:.{places}f}<br><small>{low:.{places}f} to {high:.{places}f}</small>")
+    return paper, HTML(f"{with_interval(cell.ours, metric)}{difference(cell)}")
+
+
+def amount(value: float, metric: str) -> str:
+    """With the metric's decimals, or two digits where those would leave none."""
+    places = METRICS[metric].decimals
+    return f"{value:.{places}f}" if value == 0 or abs(value) >= 10**-places else f"{value:.1e}"
+
+
+def with_interval(value: Estimate, metric: str) -> HTML:
+    mean, low, high = (amount(number, metric) for number in value[:3])
+    return HTML(f"{mean}<br><small>{low} to {high}</small>")
+
+
+def difference(cell: Cell) -> HTML:
+    """Ours less the paper's; none where another network's number takes the metric's place."""
+    if cell.name.endswith("_sim"):
+        return HTML("")
+    gap = cell.ours.mean - cell.paper
+    return HTML(f"<br><small>{'+' if gap > 0 else ''}{amount(gap, cell.metric)} to the paper</small>")
+
+
+def here(found: Ordering) -> tuple[str, str]:
+    return (NOT_RUN, "–") if found.lead is None else (found.ours, with_interval(found.lead, found.metric))
 
 
 def certainty(found: Ordering) -> str:

@@ -19,10 +19,7 @@ class Estimate(NamedTuple):
     mean: float
     low: float
     high: float
-    seeds: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:g} ({self.low:g} to {self.high:g})"
+    by_seed: dict[int, float]
 
 
 class Cell(NamedTuple):
@@ -37,13 +34,18 @@ class Cell(NamedTuple):
 
 
 class Ordering(NamedTuple):
-    """Which method wins on a data set, in the paper and here. `clear`: the winner's interval is apart from all others'."""
+    """Which method wins on a data set, in the paper and here, and by how much it leads the next one.
+
+    `clear`: over paired seeds, where there are several, every lead's interval is above zero; else the intervals are apart.
+    """
 
     corpus: str
     metric: str
     paper: str
-    ours: str | None
-    clear: bool
+    paper_lead: float
+    ours: str | None = None
+    lead: Estimate | None = None
+    clear: bool = False
 
     @property
     def agrees(self) -> bool | None:
@@ -78,11 +80,18 @@ def cells(rows: pd.DataFrame, root: Path, table: str) -> list[Cell]:
 
 
 def estimate(rows: pd.DataFrame, metric: str, scale: float) -> Estimate:
-    values = rows.loc[rows["metric"] == metric].sort_values("seed")["value"].to_numpy() * scale
-    if len(values) > 1:
-        return Estimate(values.mean(), *bootstrap(values), len(values))
-    low, high = (rows.loc[rows["metric"] == f"{metric}_{end}", "value"].to_numpy() * scale for end in ("low", "high"))
-    return Estimate(values[0], *(low if len(low) else values), *(high if len(high) else values), 1)
+    kept = rows[rows["metric"] == metric]
+    by_seed = {int(seed): float(value) * scale for seed, value in zip(kept["seed"], kept["value"], strict=True)}
+    if len(by_seed) > 1:
+        return over_seeds(by_seed)
+    [value] = by_seed.values()
+    ends = (rows.loc[rows["metric"] == f"{metric}_{end}", "value"] * scale for end in ("low", "high"))
+    return Estimate(value, *(float(end.iloc[0]) if len(end) else value for end in ends), by_seed)
+
+
+def over_seeds(by_seed: dict[int, float]) -> Estimate:
+    values = np.array([by_seed[seed] for seed in sorted(by_seed)])
+    return Estimate(float(values.mean()), *bootstrap(values), by_seed)
 
 
 def bootstrap(values: np.ndarray) -> tuple[float, float]:
@@ -102,9 +111,19 @@ def orderings(found: list[Cell]) -> list[Ordering]:
 
 def ordering(corpus: str, metric: str, group: list[Cell]) -> Ordering:
     sign = METRICS[metric].sign
+    first, second = sorted((sign * cell.paper for cell in group), reverse=True)[:2]
     paper = max(group, key=lambda cell: sign * cell.paper).method
     if any(cell.ours is None for cell in group):
-        return Ordering(corpus, metric, paper, None, False)
-    best = max(group, key=lambda cell: sign * cell.ours.mean)
-    apart = (cell.ours.high < best.ours.low or cell.ours.low > best.ours.high for cell in group if cell is not best)
-    return Ordering(corpus, metric, paper, best.method, all(apart))
+        return Ordering(corpus, metric, paper, first - second)
+    best, *others = sorted(group, key=lambda cell: -sign * cell.ours.mean)
+    leads = [lead(best.ours, other.ours, sign) for other in others]
+    return Ordering(corpus, metric, paper, first - second, best.method, leads[0], all(each.low > 0 for each in leads))
+
+
+def lead(best: Estimate, other: Estimate, sign: int) -> Estimate:
+    """By how much it is better: over the seeds that both have, or, with a single one, from interval to interval."""
+    paired = {seed: sign * (best.by_seed[seed] - other.by_seed[seed]) for seed in best.by_seed.keys() & other.by_seed.keys()}
+    if len(paired) > 1:
+        return over_seeds(paired)
+    ends = [sign * (own - its) for own in best[1:3] for its in other[1:3]]
+    return Estimate(sign * (best.mean - other.mean), min(ends), max(ends), paired)
