@@ -29,7 +29,7 @@ def trained(request, tmp_path, monkeypatch):
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
     caches = make(tmp_path)
     run = plan("lam", "lam", steps=4, snapshots=[2, 4], log_every=2, system={"vq": CONFIG, "vae": CONTINUOUS}[request.param])
-    collect(run, {1: run_seed(run, 1, caches, lambda *_: None)}, caches.runs / "lam")
+    collect(run, {1: run_seed(run, 1, caches, lambda *_: None)}, caches, caches.runs / "lam")
     return ProbePlan(run=run, corpora=["arm", "hand"], crop=16, probe=PROBE), Inputs(caches.clips, caches.runs)
 
 

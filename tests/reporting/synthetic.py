@@ -1,11 +1,19 @@
 """Makes the folders that training leaves behind, with curves of a chosen shape in place of training."""
 
+import csv
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import yaml
+
+from cola_world.reporting.metrics import METRICS
+from cola_world.reporting.tables import stand_in
+
+PAPER = Path(__file__).resolve().parents[2] / "data" / "paper"
 
 Health = Callable[[float, int], float]  # (progress in [0, 1], seed) -> share of entropy in [0, 1]
 MODULES = {"idm": 172_032, "quantizer": 1024, "fdm": 160_512, "action_adaln": 220_032, "stdit3": 841_216}
@@ -38,6 +46,20 @@ RUNS: dict[str, tuple[int, int, Health]] = {
     "naive_pretrained_idm": (0, 30000, dipping),
     "both_random": (0, 30000, lambda t, seed: 0.35 + 0.1 * t + 0.02 * seed),
 }
+# What tables and figures are measured of, for one seed.
+MEASURED: dict[str, tuple[int, int, Health]] = {
+    "wm_lam30k": (0, 52000, reaching(0.5)),
+    "wm_lam8k": (0, 52000, reaching(0.5)),
+    "e2e_long": (8000, 52000, reaching(0.6)),
+    "pure_warmup": (0, 30000, reaching(0.5)),
+    "frozen_lam": (8000, 22000, reaching(0.5)),
+    **{f"depth_{depth}": (8000, 22000, reaching(0.5)) for depth in (6, 12, 20)},
+    "e2e_b64": (15000, 20000, reaching(0.5)),
+    "e2e_b96": (12000, 20000, reaching(0.5)),
+    "continuous_2stage": (0, 30000, reaching(0.5)),
+    "continuous_joint": (4000, 30000, reaching(0.5)),
+}
+CURVES = {"e2e_long": 0.5, "frozen_lam": 0.6, "depth_6": 0.9, "depth_12": 0.8, "depth_20": 0.7, "pure_warmup": 1.0}
 
 
 def metrics(entropy: float, noise: float) -> dict[str, float]:
@@ -53,10 +75,8 @@ def metrics(entropy: float, noise: float) -> dict[str, float]:
     }
 
 
-def write_run(
-    root: Path, run: str, seeds: list[int], log_every: int = 5000, scale: str = "cpu", health: Health | None = None
-) -> None:
-    start, steps, shape = RUNS[run]
+def write_run(root: Path, run: str, seeds: list[int], log_every: int = 5000, scale: str = "cpu", health: Health | None = None) -> None:
+    start, steps, shape = (RUNS | MEASURED)[run]
     folder, shape = root / "runs" / run, health or shape
     (folder / "metrics").mkdir(parents=True)
     for seed in seeds:
@@ -105,6 +125,38 @@ def write_all(root: Path, seeds: list[int], log_every: int = 5000, scale: str = 
     write_plan(root, seeds, scale)
     for run in RUNS:
         write_run(root, run, seeds, log_every, scale)
+
+
+def measured(seeds: list[int]) -> list[tuple]:
+    """(run, snapshot, corpus, seed, metric, value): the paper's own tables, and curves that fall or rise as its figures do.
+
+    Runs of `MEASURED` have the first of the seeds alone.
+    """
+    stand_ins = yaml.safe_load((PAPER / "standins.yaml").read_text())
+    found = {}
+    for row in csv.DictReader((PAPER / "tables.csv").open()):
+        corpus, metric = stand_in(stand_ins, row["corpus"], row["metric"]), METRICS[row["metric"]]
+        found[row["run"], int(row["snapshot"]), corpus, metric.ours[-1]] = float(row["value"]) / metric.scale
+    for run, level in CURVES.items():
+        for step in (2000, 4000, 8000, 12000, 16000, 20000, 24000, 28000, 30000):
+            if step > MEASURED[run][0]:
+                better = level * (1 - step / 60000)
+                found.setdefault((run, step, "kitchen", "probe/l1"), 0.1 * better)
+                for metric in [metric for name, metric in METRICS.items() if name.startswith("video/")]:
+                    found.setdefault((run, step, "libero", metric.ours[-1]), 1 / better if metric.higher_is_better else better)
+    return [(*key[:3], seed, key[3], value) for key, value in found.items() for seed in (seeds[:1] if key[0] in MEASURED else seeds)]
+
+
+def write_measured(root: Path, seeds: list[int]) -> None:
+    """`measured` as the files of the stages that measure, and the folders of the runs of `MEASURED`."""
+    for run in MEASURED:
+        write_run(root, run, seeds[:1])
+    rows = pd.DataFrame(measured(seeds), columns=["run", "snapshot", "corpus", "seed", "metric", "value"]).assign(protocol="synthetic")
+    rows["kind"] = rows["metric"].str.partition("/")[0].map({"probe": "probe", "video": "evaluate"})
+    for (kind, run), part in rows.groupby(["kind", "run"]):
+        dump(root / "runs" / "plan" / kind / f"{run}.json", {})
+        (root / "runs" / kind).mkdir(parents=True, exist_ok=True)
+        part.drop(columns="kind").to_csv(root / "runs" / kind / f"{run}.csv", index=False)
 
 
 def dump(path: Path, content: dict) -> None:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import synthetic
 import yaml
 from conftest import ROOT
 
@@ -139,6 +140,61 @@ def test_rank_correlation():
     assert rank_correlation(pd.Series([0.2, 0.2, 0.2])) == 0
 
 
+TALLY = {
+    "better": {"run": "a", "at": 200},
+    "than": [{"run": "b", "at": 100}],
+    "corpora": ["x", "y"],
+    "metrics": ["video/psnr", "video/lpips"],
+}
+
+
+def measured(*values: float, seeds: int = 3, lpips: str = "video/lpips_sim") -> pd.DataFrame:
+    """PSNR and LPIPS of run a on x, then on y; those of b are 10 and 0.5."""
+    content = []
+    for seed in range(1, seeds + 1):
+        for index, (corpus, metric) in enumerate([(c, m) for c in "xy" for m in ("video/psnr", lpips)]):
+            content.append(("a", 200, corpus, seed, "cpu", metric, values[index]))
+            content.append(("b", 100, corpus, seed, "cpu", metric, 0.5 if metric == lpips else 10.0))
+    return pd.DataFrame(content, columns=["run", "snapshot", "corpus", "seed", "scale", "metric", "value"])
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "margin", "expected"),
+    [
+        ((11, 0.4, 11, 0.4), 1.0, 0.0, "reproduced"),
+        ((11, 0.4, 11, 0.6), 1.0, 0.0, "contradicted"),
+        ((11, 0.4, 11, 0.6), 0.75, 0.0, "reproduced"),
+        ((9, 0.6, 11, 0.4), 0.75, 0.0, "contradicted"),
+        ((9.9, 0.4, 11, 0.4), 1.0, 0.01, "reproduced"),  # one per cent less of 10
+        ((9.9, 0.4, 11, 0.506), 1.0, 0.01, "contradicted"),
+    ],
+)
+def test_a_tally_counts_every_data_set_and_metric_in_its_own_direction(values, share, margin, expected):
+    assert verdict(claim(tally=TALLY | {"share": share, "margin": margin}), measured(*values)) == expected
+
+
+def test_a_tally_takes_the_public_metric_where_there_is_one_and_tells_each_number():
+    found = judge(claim(tally=TALLY), RULES, measured(11, 0.4, 12, 0.6, lpips="video/lpips_alex"), "cpu")
+    assert found.columns == ("better in", "psnr, x", "lpips_alex, x", "psnr, y", "lpips_alex, y")
+    assert found.outcomes[0].numbers == ("3 of 4", "11 against 10", "0.4 against 0.5", "12 against 10", "0.6 against 0.5")
+
+
+def test_a_tally_without_one_of_its_numbers_is_not_run():
+    table = measured(11, 0.4, 11, 0.4)
+    for drop in ((table["run"] == "b") & (table["corpus"] == "y"), table["metric"] == "video/psnr", table["snapshot"] == 200):
+        assert verdict(claim(tally=TALLY), table[~drop]) == "not run"
+    one = table[(table["seed"] == 1) | (table["run"] == "a")]
+    assert judge(claim(tally=TALLY), RULES, one, "cpu").seeds == 1
+
+
+def test_claims_on_tables_hold_on_the_paper_s_own_numbers():
+    columns = ["run", "snapshot", "corpus", "seed", "metric", "value"]
+    table = pd.concat(pd.DataFrame(synthetic.measured([seed]), columns=columns).assign(scale="cpu") for seed in (1, 2, 3))
+    tallies = [claim for claim in read_claims(ROOT).claims if claim.predicate.tally]
+    found = {claim.id: verdict(claim, table) for claim in tallies}
+    assert len(found) == 12 and set(found.values()) == {"reproduced"}, found
+
+
 def test_limits_of_the_claims_are_those_agreed():
     claims = {claim.id: claim.predicate.compare for claim in read_claims(ROOT).claims}
     collapse = {(c.metric, c.at, c.op, c.value) for c in claims["naive_random_collapses"].all_of}
@@ -157,6 +213,7 @@ def test_limits_of_the_claims_are_those_agreed():
         (("claims", 0, "predicate", "compare", "all_of", 0, "att"), "end", "att"),
         (("claims", 0, "predicate", "compare"), None, "exactly one"),
         (("claims", 1, "id"), "lam_is_healthy", "twice"),
+        (("claims", 9, "predicate", "tally", "metrics", 0), "probe/loss", "'probe/loss' is none of probe/l1"),
     ],
 )
 def test_faults_are_named(tmp_path, path, value, named):

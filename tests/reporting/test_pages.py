@@ -20,6 +20,7 @@ def root(tmp_path_factory):
     """A workspace with every page rendered once."""
     root = tmp_path_factory.mktemp("pages")
     synthetic.write_all(root, [1, 2, 3, 4], log_every=3000)
+    synthetic.write_measured(root, [1, 2, 3, 4])
     for name in ("notebooks", "data", "src"):
         (root / name).symlink_to(ROOT / name)
     results.collect(root)
@@ -72,6 +73,34 @@ def test_a_page_shows_scale_numbers_verdicts_and_where_they_come_from(root):
     assert str(root) not in page
 
 
+def test_a_table_sets_ours_beside_the_paper_s(root):
+    page = (root / "reports/table1_probing.html").read_text()
+    assert "0.0827<br>" in page and "6 of 6 rows agree" in page and "WARM8K + E2E22K" in page
+    assert "reproduced</span> The jointly trained latent actions have the lower probing loss on most data sets." in page
+    page = (root / "reports/table2_prediction.html").read_text()
+    assert "LPIPS x 100: ours is lpips_sim" in page and "FVD: ours is fvd_sim" in page and "16 of 16 rows agree" in page
+    assert page.count("to the paper") == 2 * 16, "PSNR and SSIM have a difference, stand-ins have none"
+    assert "a verdict needs at least 3 seeds" in page
+
+
+def test_a_curve_page_has_its_numbers_and_names_stand_ins(root):
+    page = (root / "reports/figure4_coevolution.html").read_text()
+    assert "libero: FVD (fvd_sim), lower is better" in page and "kitchen: probing loss, lower is better" in page
+    assert page.count("<td>joint training after the warm-up</td>") == 6
+    assert page.count("<td>pure warm-up: the world model stays frozen</td>") == 9
+    assert page.count("1 of 1 seed") == 4
+
+
+def test_what_was_not_run_is_said_to_be_so(tmp_path):
+    synthetic.write_all(tmp_path, [1, 2, 3], log_every=10000)
+    for name in ("notebooks", "data", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    results.collect(tmp_path)
+    for name, text in (("table7_batch_size", "No row has been run."), ("figure8_model_size", "Not run.")):
+        render.render(name, tmp_path)
+        assert text in (tmp_path / "reports" / f"{name}.html").read_text()
+
+
 def test_rendering_twice_gives_the_same_bytes(root):
     files = sorted((root / "reports").rglob("figure2_collapse.*"))
     assert len(files) == 3
@@ -90,7 +119,7 @@ def test_front_page_lists_only_pages_that_exist(root, tmp_path):
     site.build(tmp_path)
     alone = (tmp_path / "reports/index.html").read_text()
     assert "None is rendered yet" in alone
-    assert "8 not run" in alone
+    assert "20 not run" in alone
     assert all(f"{name}.html" in (root / "reports/index.html").read_text() for name in PAGES)
 
 
@@ -98,7 +127,7 @@ def test_readme_reads_on_the_repositorys_page_and_holds_no_cost(root):
     text = (root / "reports/README.md").read_text()
     for name in re.findall(r"\]\(([^)]+)\)", text):
         assert (root / "reports" / name).exists(), name
-    assert text.count("| **reproduced** |") == 9
+    assert text.count("| **reproduced** |") == 10
     costs = root / results.COSTS
     costs.write_text(costs.read_text().replace("41.5", "77.7"))
     site.build(root)

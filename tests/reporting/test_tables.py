@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from cola_world.reporting.metrics import METRICS
-from cola_world.reporting.tables import Cell, Estimate, bootstrap, cells, ordering, orderings, read_paper, stand_in
+from cola_world.reporting.tables import Cell, Estimate, bootstrap, cells, ordering, orderings, over_seeds, read_paper, stand_in
 
 
 @pytest.fixture
@@ -47,14 +47,15 @@ def test_who_wins_in_the_paper_is_what_it_prints_in_bold(root):
 def test_ours_are_means_over_seeds_with_intervals(root):
     found = cells(rows(*(("lam", 30000, "sawyer", seed, "probe/l1", value) for seed, value in ((1, 0.2), (2, 0.4)))), root, "1")
     [cell] = [cell for cell in found if cell.ours]
-    assert (cell.corpus, cell.method, cell.name, cell.ours.mean, cell.ours.seeds) == ("BRIDGE", "LAM30K", "probe/l1", pytest.approx(0.3), 2)
+    assert (cell.corpus, cell.method, cell.name) == ("BRIDGE", "LAM30K", "probe/l1")
+    assert cell.ours.mean == pytest.approx(0.3) and cell.ours.by_seed == {1: 0.2, 2: 0.4}
     assert (cell.ours.low, cell.ours.high) == (pytest.approx(0.2), pytest.approx(0.4))
 
 
 def test_one_seed_brings_its_own_interval_and_stand_ins_keep_their_name(root):
     own = [("wm_lam30k", 30000, "oxe", 9, f"video/lpips_sim{end}", value) for end, value in (("", 0.1), ("_low", 0.08), ("_high", 0.12))]
     [cell] = [cell for cell in cells(rows(*own), root, "2") if cell.ours]
-    assert cell.name == "video/lpips_sim" and cell.ours == Estimate(10, 8, 12, 1)
+    assert cell.name == "video/lpips_sim" and cell.ours == Estimate(10, 8, 12, {9: 10})
 
 
 def test_the_interval_of_equal_seeds_is_a_point_and_grows_with_their_spread():
@@ -63,16 +64,41 @@ def test_the_interval_of_equal_seeds_is_a_point_and_grows_with_their_spread():
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
+def both(alone: dict[int, float], joint: dict[int, float] | None) -> list[Cell]:
+    """A probing loss of two methods, by seed; of one seed within 0.02."""
+
+    def ours(by_seed: dict[int, float]) -> Estimate:
+        if len(by_seed) > 1:
+            return over_seeds(by_seed)
+        [value] = by_seed.values()
+        return Estimate(value, value - 0.02, value + 0.02, by_seed)
+
+    cells = {"lam": (0.2, ours(alone)), "joint": (0.15, joint and ours(joint))}
+    return [Cell("A", method, "probe/l1", paper, "probe/l1", value) for method, (paper, value) in cells.items()]
+
+
 @pytest.mark.parametrize(
-    ("joint", "winner", "clear"),
-    [(Estimate(0.1, 0.09, 0.11, 4), "joint", True), (Estimate(0.19, 0.1, 0.25, 4), "joint", False), (None, None, False)],
+    ("alone", "joint", "winner", "clear"),
+    [
+        ({1: 0.20, 2: 0.50}, {1: 0.19, 2: 0.48}, "joint", True),  # far apart as seeds are, each has the same order
+        ({1: 0.20, 2: 0.50}, {1: 0.21, 2: 0.45}, "joint", False),
+        ({1: 0.20, 2: 0.50}, {1: 0.21, 2: 0.55}, "lam", True),
+        ({1: 0.20}, {1: 0.15}, "joint", True),
+        ({1: 0.20}, {1: 0.17}, "joint", False),
+        ({1: 0.20}, None, None, False),
+    ],
 )
-def test_a_win_is_clear_when_intervals_are_apart(joint, winner, clear):
-    alone = Cell("A", "lam", "probe/l1", 0.2, "probe/l1", Estimate(0.2, 0.18, 0.22, 4))
-    group = [alone, Cell("A", "joint", "probe/l1", 0.1, "probe/l1", joint)]
-    found = ordering("A", "probe/l1", group)
+def test_a_win_is_clear_when_the_paired_lead_is(alone, joint, winner, clear):
+    found = ordering("A", "probe/l1", both(alone, joint))
     assert (found.paper, found.ours, found.clear) == ("joint", winner, clear)
-    assert found.agrees == (None if winner is None else True)
+    assert found.paper_lead == pytest.approx(0.05)
+    assert found.agrees == (None if winner is None else winner == "joint")
+
+
+def test_a_lead_is_of_paired_seeds_or_from_end_to_end():
+    paired = ordering("A", "probe/l1", both({1: 0.2, 2: 0.5, 3: 0.9}, {1: 0.1, 2: 0.4})).lead
+    assert paired.by_seed == pytest.approx({1: 0.1, 2: 0.1}) and paired[:3] == pytest.approx((0.1, 0.1, 0.1))
+    assert ordering("A", "probe/l1", both({1: 0.2}, {1: 0.15})).lead[:3] == pytest.approx((0.05, 0.01, 0.09))
 
 
 def test_every_corpus_of_the_paper_has_a_stand_in():

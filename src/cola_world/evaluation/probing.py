@@ -105,9 +105,9 @@ def probe(train: Known, test: Known, grippers_D: Tensor, config: ProbeConfig, na
     """Flat dict of metrics on the test pairs, in units of the normalised action.
 
     `probe/l1`: mean over probes, pairs and dimensions, `probe/l1_std` its standard deviation over the probes, `probe/l1_low` and
-    `probe/l1_high` its 95 % bootstrap interval over the pairs; `probe/l1_median`: the loss of always saying the training median; `probe/skill`: 1 - l1 / l1_median, 0 for a latent action
-    that tells nothing. `…_gripper`: the same of the grippers alone, where there are any. ValueError for a split without
-    pairs, actions without spread, or latents that are not finite.
+    `probe/l1_high` its 95 % bootstrap interval over the pairs; `probe/l1_median`: the loss of always saying the training median;
+    `probe/skill`: 1 - l1 / l1_median, 0 for a latent action that tells nothing. `…_gripper`: the same of the grippers alone,
+    where there are any. ValueError for a split without pairs, actions without spread, or latents that are not finite.
     """
     check(train, "training")
     check(test, "test")

@@ -91,7 +91,8 @@ class CurvePage(Page):
         for curve in self.curves:
             found = [self.values(curve, panel) for panel in self.panels]
             for step in sorted(set().union(*found)):
-                cells = [with_interval(values[step], p.metric) if step in values else "–" for values, p in zip(found, self.panels, strict=True)]
+                measured = zip(found, self.panels, strict=True)
+                cells = [with_interval(values[step], panel.metric) if step in values else "–" for values, panel in measured]
                 rows.append([curve.label, f"{step:,}", *cells])
         head = ["curve", "step", *(f"{panel.corpus}: {self.name_of(panel)}" for panel in self.panels)]
         table = html.table(head, rows, "numbers") if rows else html.paragraph("Not run.")

@@ -67,9 +67,7 @@ class TablePage(Page):
         """Who wins each row, there and here."""
         found = orderings(self.cells)
         head = ["data", "metric", "wins in the paper", "by", "wins here", "by", "", "agrees"]
-        rows = [
-            [o.corpus, METRICS[o.metric].label, o.paper, amount(o.paper_lead, o.metric), *here(o), certainty(o), agreement(o)] for o in found
-        ]
+        rows = [ordering_row(each) for each in found]
         told = [o for o in found if o.agrees is not None]
         count = f"{sum(o.agrees for o in told)} of {len(told)} rows agree; {sum(o.clear for o in told)} of the wins here are clear."
         notes = html.paragraph(count if told else "No row has been run."), html.paragraph(LEADS, "note")
@@ -121,6 +119,11 @@ def difference(cell: Cell) -> HTML:
 
 def here(found: Ordering) -> tuple[str, str]:
     return (NOT_RUN, "–") if found.lead is None else (found.ours, with_interval(found.lead, found.metric))
+
+
+def ordering_row(found: Ordering) -> list[str]:
+    there = found.paper, amount(found.paper_lead, found.metric)
+    return [found.corpus, METRICS[found.metric].label, *there, *here(found), certainty(found), agreement(found)]
 
 
 def certainty(found: Ordering) -> str:
