@@ -116,9 +116,9 @@ def test_what_is_evaluated_and_on_which_groups(workspace):
     assert plan["run"] == files["e2e_long"] and plan["seed"] == files["e2e"]["seeds"][0] and plan["clips"] == 96
     assert plan["sampling"] == {"steps": 10, "guidance": 4.0, "clips_at_a_time": 48} and plan["networks"] == {}
     assert plan["groups"] == {
-        "oxe": {"corpora": ["fetch", "sawyer"], "trained": True},
+        "oxe": {"corpora": ["fetch", "pusher", "sawyer", "sawyer_corner"], "trained": True},
         "egocentric": {"corpora": ["adroit"], "trained": True},
-        "agibot": {"corpora": ["two_arms"], "trained": False},
+        "agibot": {"corpora": ["two_arms"], "trained": True},
         "libero": {"corpora": ["kitchen"], "trained": False},
     }
 

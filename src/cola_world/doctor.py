@@ -98,10 +98,13 @@ def free_bytes(root: Path) -> int:
 
 
 def memory_faults(report: Report) -> list[str]:
-    """One line for each kind of step that takes more than a device has."""
+    """One line for each kind of step that takes more than a device has: that of its largest model or batch."""
     available = report.machine.memory
-    big = [load for load in report.loads if not load.taken_from and load.memory() > available]
-    return list(dict.fromkeys(memory_fault(load, available) for load in big))
+    largest: dict[str, Load] = {}
+    for load in sorted(report.loads, key=Load.memory, reverse=True):
+        if not load.taken_from and load.memory() > available:
+            largest.setdefault(label(load), load)
+    return [memory_fault(load, available) for load in largest.values()]
 
 
 def memory_fault(load: Load, available: float) -> str:

@@ -80,7 +80,7 @@ def write_run(root: Path, run: str, seeds: list[int], log_every: int = 5000, sca
     folder, shape = root / "runs" / run, health or shape
     (folder / "metrics").mkdir(parents=True)
     for seed in seeds:
-        noise = np.random.default_rng(seed + 1000 * sorted(RUNS).index(run))
+        noise = np.random.default_rng(seed + 1000 * [*sorted(RUNS), *MEASURED].index(run))
         lines = ["step,metric,value"]
         for step in sorted({*range(0, steps, log_every), steps}):
             values = metrics(shape(step / steps, seed), noise.normal(0, 0.006))
@@ -141,7 +141,7 @@ def measured(seeds: list[int]) -> list[tuple]:
         for step in (2000, 4000, 8000, 12000, 16000, 20000, 24000, 28000, 30000):
             if step > MEASURED[run][0]:
                 better = level * (1 - step / 60000)
-                found.setdefault((run, step, "kitchen", "probe/l1"), 0.1 * better)
+                found.setdefault((run, step, "kitchen", "probe/l1"), 0.4 * better)
                 for metric in [metric for name, metric in METRICS.items() if name.startswith("video/")]:
                     found.setdefault((run, step, "libero", metric.ours[-1]), 1 / better if metric.higher_is_better else better)
     return [(*key[:3], seed, key[3], value) for key, value in found.items() for seed in (seeds[:1] if key[0] in MEASURED else seeds)]
