@@ -37,6 +37,9 @@ def test_every_scale_resolves_to_the_same_steps(workspace, scale):
         ("warmup_sweep", [9000], "warmup_sweep: 9000 is past the warm-up's budget; the latest possible one is 8000"),
         ("scale", "cpuu", "scale: 'cpuu' is not one of 'smoke', 'cpu', 'gpu' or 'paper'"),
         ("seeds", [1, 1], "seeds: [1, 1] names one twice; right would be [1]"),
+        ("heavy_seeds", 0, "heavy_seeds: 0 is out of range; nearest right one is 1"),
+        ("runs.lam.seeds", 0, "runs.lam.seeds: 0 is neither a number from 1 on nor the dial 'heavy_seeds'"),
+        ("runs.lam.seeds", "havy_seeds", "runs.lam.seeds: 'havy_seeds' is neither a number from 1 on nor the dial 'heavy_seeds'"),
         ("runs.lam.snapshots", [40000], "runs.lam.snapshots: 40000 is past the budget; the latest possible one is 30000"),
         ("runs.e2e.parents", ["pretrian"], "runs.e2e.parents: 'pretrian' is no run; nearest is 'pretrain'"),
         ("corpora.fetch.grup", 1, "corpora.fetch.grup: unknown key (value 1); nearest is 'group'"),
@@ -255,6 +258,14 @@ def test_a_run_may_take_the_first_of_the_seeds(workspace):
     add_runs(workspace, {"some": {"phase": "lam", "steps": 100, "seeds": 2}, "all": {"phase": "lam", "steps": 100}})
     files = resolved(workspace)
     assert files["some"]["seeds"] == [7, 3] and files["all"]["seeds"] == [7, 3, 5]
+
+
+def test_rows_of_the_larger_tables_take_as_many_seeds_as_their_dial_says(workspace):
+    edit(workspace, "seeds", [7, 3, 5])
+    for heavy, seeds in ((1, [7]), (2, [7, 3]), (9, [7, 3, 5])):
+        edit(workspace, "heavy_seeds", heavy)
+        files = resolved(workspace)
+        assert files["wm_lam8k"]["seeds"] == files["evaluate/wm_lam8k"]["run"]["seeds"] == seeds and files["e2e"]["seeds"] == [7, 3, 5]
 
 
 def test_a_child_has_no_more_seeds_than_its_parent(workspace):

@@ -113,7 +113,7 @@ def test_what_is_evaluated_and_on_which_groups(workspace):
     evaluated = {name.partition("/")[2]: plan["snapshots"] for name, plan in files.items() if name.startswith("evaluate/")}
     assert evaluated["wm_lam30k"] == [30000, 52000] and evaluated["pure_warmup"] == [2000, 4000, 8000] and len(evaluated) == 9
     plan = files["evaluate/e2e_long"]
-    assert plan["run"] == files["e2e_long"] and plan["seed"] == files["e2e"]["seeds"][0] and plan["clips"] == 96
+    assert plan["run"] == files["e2e_long"] and plan["run"]["seeds"] == files["e2e"]["seeds"][:1] and plan["clips"] == 96
     assert plan["sampling"] == {"steps": 10, "guidance": 4.0, "clips_at_a_time": 48} and plan["networks"] == {}
     assert plan["groups"] == {
         "oxe": {"corpora": ["fetch", "pusher", "sawyer", "sawyer_corner"], "trained": True},

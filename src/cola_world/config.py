@@ -7,7 +7,6 @@ steps of its own stand for one of them.
 from __future__ import annotations
 
 import difflib
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -76,7 +75,7 @@ class Run(Strict):
     parents: list[str] = []
     steps: PaperSteps
     snapshots: list[PaperSteps] = []
-    seeds: int | None = Field(None, ge=1, description="how many of the seeds, the first ones; all where it is not said")
+    seeds: int | str | None = Field(None, description="how many of the seeds, the first ones, or the dial that says it; else all")
     depth: int | None = Field(None, ge=1, le=PAPER_DEPTH, description="of the world model, in the paper's 28 pairs of blocks")
     batch_size: int | None = Field(None, ge=1, description="in the paper's 128 clips")
     changes: Changes = Changes()
@@ -86,6 +85,12 @@ class Run(Strict):
         for snapshot in self.snapshots:
             if snapshot > self.steps:
                 raise ValueError(f"snapshots: {snapshot} is past the budget; the latest possible one is {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def seeds_are_counted(self) -> Run:
+        if self.seeds not in (None, "heavy_seeds") and not (isinstance(self.seeds, int) and self.seeds >= 1):
+            raise ValueError(f"seeds: {self.seeds!r} is neither a number from 1 on nor the dial 'heavy_seeds'")
         return self
 
     @model_validator(mode="after")
@@ -104,11 +109,15 @@ class Params(Strict):
     warmup_steps: PaperSteps
     warmup_sweep: list[PaperSteps]
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    heavy_seeds: int = Field(ge=1, description="how many of the seeds, the first ones, rows of `runs` have that say `seeds: heavy_seeds`")
     corpora: dict[str, Corpus]
     mixture: dict[str, Annotated[float, Field(ge=0)]]
     runs: dict[str, Run]
     evaluate: dict[str, list[PaperSteps]] = Field(min_length=1, description="snapshots whose video prediction is measured, by run")
     probes: list[str] = Field([], description="runs whose latent actions are probed, at every snapshot")
+
+    def seeds_of(self, row: Run) -> list[int]:
+        return self.seeds[: self.heavy_seeds if row.seeds == "heavy_seeds" else row.seeds]
 
     @model_validator(mode="after")
     def forks_exist(self) -> Params:
@@ -126,7 +135,7 @@ class Params(Strict):
     def parents_exist(self) -> Params:
         for name, run in self.runs.items():
             for parent in run.parents:
-                check_parent(name, parent, self.runs)
+                check_parent(name, parent, self)
         return self
 
     @model_validator(mode="after")
@@ -140,12 +149,14 @@ class Params(Strict):
         return self
 
 
-def check_parent(name: str, parent: str, runs: dict[str, Run]) -> None:
+def check_parent(name: str, parent: str, params: Params) -> None:
+    runs = params.runs
     run, _, step = parent.partition("@")
     if run not in runs:
         raise ValueError(f"runs.{name}.parents: {run!r} is no run; nearest is {nearest(run, list(runs))!r}")
-    if (runs[run].seeds or math.inf) < (runs[name].seeds or math.inf) and runs[run].phase != "pretrain":
-        raise ValueError(f"runs.{name}.parents: {run!r} has {runs[run].seeds} of the seeds; runs.{name}.seeds can be no more")
+    seeds = len(params.seeds_of(runs[run]))
+    if seeds < len(params.seeds_of(runs[name])) and runs[run].phase != "pretrain":
+        raise ValueError(f"runs.{name}.parents: {run!r} has {seeds} of the seeds; runs.{name}.seeds can be no more")
     if step in ("", "warmup_steps"):
         return
     known = [str(s) for s in (*runs[run].snapshots, runs[run].steps)]

@@ -45,7 +45,7 @@ def probe_plans(params: Params, profile: Profile, runs: dict[str, RunPlan]) -> d
 
 
 def evaluate_plans(params: Params, profile: Profile, runs: dict[str, RunPlan]) -> dict[str, dict[str, Any]]:
-    """For each run of `evaluate`, itself, its snapshots that are measured, and how; for the first of its seeds."""
+    """For each run of `evaluate`, itself, its snapshots that are measured, and how."""
     sampling = profile.evaluate.model_dump(exclude={"clips"})
     how = {"groups": evaluated_groups(params), "clips": profile.evaluate.clips, "sampling": sampling}
     for name, snapshots in params.evaluate.items():
@@ -58,10 +58,7 @@ def evaluate_plans(params: Params, profile: Profile, runs: dict[str, RunPlan]) -
             if steps not in runs[name].snapshots:
                 known = ", ".join(map(str, runs[name].snapshots))
                 raise ValueError(f"params.yaml: evaluate.{name}: {steps} is no snapshot of it; it has {known}")
-    return {
-        name: {"run": runs[name].model_dump(), "seed": runs[name].seeds[0], "snapshots": snapshots, **how}
-        for name, snapshots in params.evaluate.items()
-    }
+    return {name: {"run": runs[name].model_dump(), "snapshots": snapshots, **how} for name, snapshots in params.evaluate.items()}
 
 
 def evaluated_groups(params: Params) -> dict[str, dict[str, Any]]:

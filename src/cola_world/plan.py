@@ -127,7 +127,7 @@ def run_plan(name: str, params: Params, profile: Profile) -> RunPlan:
         run=name,
         phase=row.phase,
         scale=params.scale,
-        seeds=[SHARED_SEED] if row.phase == "pretrain" else params.seeds[: row.seeds],
+        seeds=[SHARED_SEED] if row.phase == "pretrain" else params.seeds_of(row),
         parents=parents,
         start_step=max((parent.step for parent in parents if params.runs[parent.run].phase == "warmup"), default=0),
         steps=steps,

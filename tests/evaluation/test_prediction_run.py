@@ -38,7 +38,7 @@ def measuring(tmp_path, monkeypatch):
     build_autoencoder(VAEConfig(channels=[8, 8, 8], groups=4)).save_pretrained(tmp_path / "vae")
     (tmp_path / "vae/latent_statistics.json").write_text(json.dumps({"mean": [0.0] * 4, "std": [1.0] * 4}))
     save_encoder(VideoEncoder(EncoderConfig(channels=(4, 8), features=3)), tmp_path / "encoder.safetensors")
-    how = {"seed": 1, "groups": GROUPS, "clips": 6, "sampling": {"steps": 2, "clips_at_a_time": 4}}
+    how = {"groups": GROUPS, "clips": 6, "sampling": {"steps": 2, "clips_at_a_time": 4}}
     plans = [PredictionPlan(run=run, snapshots=run.snapshots, **how) for run in (warmup, e2e)]
     return plans, Inputs(caches.clips, caches.latents, tmp_path / "vae", caches.runs, tmp_path / "encoder.safetensors", tmp_path)
 
@@ -50,7 +50,7 @@ def read(path) -> list[dict[str, str]]:
 
 def test_every_snapshot_and_group_has_its_rows_and_a_killed_stage_goes_on(measuring, tmp_path):
     plans, inputs = measuring
-    first = rows_of(plans[1], 2, inputs)  # as far as it came before it was killed
+    first = rows_of(plans[1], 2, 1, inputs)  # as far as it came before it was killed
     [kept] = (tmp_path / "scratch/predictions").iterdir()
     written = kept.stat().st_mtime_ns
     predict_runs(plans, inputs, tmp_path / "out")
@@ -65,7 +65,7 @@ def test_every_snapshot_and_group_has_its_rows_and_a_killed_stage_goes_on(measur
 
 def test_values_lie_within_their_intervals_and_say_how_they_were_measured(measuring):
     plans, inputs = measuring
-    rows = {(row["corpus"], row["metric"]): row for row in rows_of(plans[1], 4, inputs)}
+    rows = {(row["corpus"], row["metric"]): row for row in rows_of(plans[1], 4, 1, inputs)}
     for corpus in GROUPS:
         for metric in METRICS[::3]:
             low, value, high = (float(rows[corpus, metric + end]["value"]) for end in ("_low", "", "_high"))
@@ -78,34 +78,40 @@ def test_values_lie_within_their_intervals_and_say_how_they_were_measured(measur
 
 def test_what_decides_the_values_decides_the_name_under_which_they_are_kept(measuring):
     plans, inputs = measuring
-    own, name = plans[1], fingerprint(plans[1], 4, inputs)
+    own, name = plans[1], fingerprint(plans[1], 4, 1, inputs)
 
     def changed(**changes) -> bool:
-        return fingerprint(own.model_copy(update=changes), 4, inputs) != name
+        return fingerprint(own.model_copy(update=changes), 4, 1, inputs) != name
 
     sampling = own.sampling
     assert not changed(run=own.run.model_copy(update={"run": "e2e", "workers": 1}))
     assert not changed(sampling=sampling.model_copy(update={"clips_at_a_time": 1}))
     assert changed(sampling=sampling.model_copy(update={"guidance": 1.0})) and changed(clips=4) and changed(groups={"oxe": GROUPS["oxe"]})
-    assert fingerprint(own, 2, inputs) != name
+    assert fingerprint(own, 2, 1, inputs) != name
     inputs.encoder.write_bytes(inputs.encoder.read_bytes() + b" ")
-    assert fingerprint(own, 4, inputs) != name
+    assert fingerprint(own, 4, 1, inputs) != name
+
+
+def test_every_seed_of_the_run_is_measured(measuring):
+    plan = measuring[0][1]
+    several = plan.model_copy(update={"run": plan.run.model_copy(update={"seeds": [1, 2]})})
+    assert several.moments() == [(2, 1), (2, 2), (4, 1), (4, 2)]
 
 
 def test_the_parents_parts_count_too(measuring):
     plans, inputs = measuring
-    before = fingerprint(plans[1], 4, inputs)
+    before = fingerprint(plans[1], 4, 1, inputs)
     path = inputs.runs / "warmup/snapshots/4/seed1.safetensors"
     tensors, about = checkpoint.load(path)
     checkpoint.save({name: tensor + 1 for name, tensor in tensors.items()}, path, about)
-    assert fingerprint(plans[1], 4, inputs) != before
+    assert fingerprint(plans[1], 4, 1, inputs) != before
 
 
 def test_a_snapshot_that_is_not_there_is_one_line(measuring):
     plans, inputs = measuring
     (inputs.runs / "e2e/snapshots/4/seed1.safetensors").unlink()
     with pytest.raises(ValueError, match="e2e/snapshots/4/seed1.safetensors does not exist; run the stage that writes it first"):
-        rows_of(plans[1], 4, inputs)
+        rows_of(plans[1], 4, 1, inputs)
 
 
 def test_a_model_that_has_lost_its_numbers_gives_no_rows(measuring, tmp_path):
@@ -113,8 +119,8 @@ def test_a_model_that_has_lost_its_numbers_gives_no_rows(measuring, tmp_path):
     path = inputs.runs / "e2e/snapshots/4/seed1.safetensors"
     tensors, about = checkpoint.load(path)
     checkpoint.save({name: tensor * float("nan") for name, tensor in tensors.items()}, path, about)
-    with pytest.raises(ValueError, match="e2e after 4 steps, oxe: video: generated has values from nan to nan"):
-        rows_of(plans[1], 4, inputs)
+    with pytest.raises(ValueError, match="e2e after 4 steps, seed 1, oxe: video: generated has values from nan to nan"):
+        rows_of(plans[1], 4, 1, inputs)
     assert not (tmp_path / "scratch/predictions").exists()
 
 

@@ -5,6 +5,7 @@ What is measured is kept outside the outputs that a pipeline may delete, so that
 
 import csv
 import functools
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -47,16 +48,19 @@ class Group(BaseModel):
 
 
 class PredictionPlan(BaseModel):
-    """Which snapshots of a run are measured (in paper steps of its own), for one seed, and on how many clips of each group."""
+    """Which snapshots of a run are measured (in paper steps of its own), for all its seeds, and on how many clips of each group."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     run: RunPlan
-    seed: int
     snapshots: list[int]
     groups: dict[str, Group]
     clips: int = Field(ge=2)
     sampling: Sampling
     networks: dict[str, PublicFile] = Field({}, description="rows of data/weights.yaml whose metrics are measured too")
+
+    def moments(self) -> list[tuple[int, int]]:
+        """Snapshot and seed of each measurement."""
+        return list(itertools.product(self.snapshots, self.run.seeds))
 
 
 class Inputs(NamedTuple):
@@ -83,36 +87,36 @@ class Tools(NamedTuple):
 
 def predict_runs(plans: list[PredictionPlan], inputs: Inputs, out: Path) -> None:
     """Write `out`/<run>.csv for every plan; snapshots are measured side by side. ValueError in one line where one cannot be."""
-    jobs = {(plan.run.run, steps): Call(rows_of, (plan, steps, inputs)) for plan in plans for steps in plan.snapshots}
+    jobs = {(plan.run.run, *moment): Call(rows_of, (plan, *moment, inputs)) for plan in plans for moment in plan.moments()}
     workers = plans[0].run.workers
     threads = 1 if workers > 1 else torch.get_num_threads()
-    clips = sum(len(plan.snapshots) * len(plan.groups) * plan.clips for plan in plans)
+    clips = sum(len(plan.moments()) * len(plan.groups) * plan.clips for plan in plans)
     rows = run_jobs(jobs, workers, threads, "evaluate", clips)
     for plan in plans:
         with renamed(out / f"{plan.run.run}.csv") as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
-            for steps in plan.snapshots:
-                writer.writerows(rows[plan.run.run, steps])
+            for moment in plan.moments():
+                writer.writerows(rows[plan.run.run, *moment])
 
 
-def rows_of(plan: PredictionPlan, steps: int, inputs: Inputs) -> list[dict[str, Any]]:
+def rows_of(plan: PredictionPlan, steps: int, seed: int, inputs: Inputs) -> list[dict[str, Any]]:
     """Rows of one snapshot, measured unless that was done before; `snapshot` counts from the beginning of its line."""
-    progress = reporter((plan.run.run, steps))
-    kept = scratch() / "predictions" / f"{fingerprint(plan, steps, inputs)}.json"
+    progress = reporter((plan.run.run, steps, seed))
+    kept = scratch() / "predictions" / f"{fingerprint(plan, steps, seed, inputs)}.json"
     if not kept.is_file():
-        values = list(measured(plan, steps, inputs, progress))
+        values = list(measured(plan, steps, seed, inputs, progress))
         with renamed(kept) as partial:
             partial.write_text(json.dumps(values))
     progress(len(plan.groups) * plan.clips, len(plan.groups) * plan.clips)
-    about = {"run": plan.run.run, "snapshot": plan.run.start_step + steps, "seed": plan.seed}
+    about = {"run": plan.run.run, "snapshot": plan.run.start_step + steps, "seed": seed}
     return [about | values for values in json.loads(kept.read_text())]
 
 
-def fingerprint(plan: PredictionPlan, steps: int, inputs: Inputs) -> str:
+def fingerprint(plan: PredictionPlan, steps: int, seed: int, inputs: Inputs) -> str:
     """Hash of all that decides the values, in which neither the run's name nor how many clips are sampled at once is."""
     files = {
-        "line": plan.run.line(inputs.runs, plan.seed, steps), "encoder": [inputs.encoder],
+        "line": plan.run.line(inputs.runs, seed, steps), "encoder": [inputs.encoder],
         "caches": [folder / "card.json" for folder in (inputs.clips, inputs.latents)],
     }  # fmt: skip
     for file in (file for each in files.values() for file in each):
@@ -124,10 +128,10 @@ def fingerprint(plan: PredictionPlan, steps: int, inputs: Inputs) -> str:
     return store.hash_of({"plan": how, "system": system, "files": hashes, "code": store.code_hash(CODE)})
 
 
-def measured(plan: PredictionPlan, steps: int, inputs: Inputs, progress: Progress) -> Iterator[dict[str, Any]]:
+def measured(plan: PredictionPlan, steps: int, seed: int, inputs: Inputs, progress: Progress) -> Iterator[dict[str, Any]]:
     """Corpus (a group of them), metric, value and protocol of each number."""
     tools = open_tools(inputs, tuple(sorted(plan.networks.items())))
-    system = load_system(plan.run.system, plan.run.line(inputs.runs, plan.seed, steps), plan.sampling).to(tools.device)
+    system = load_system(plan.run.system, plan.run.line(inputs.runs, seed, steps), plan.sampling).to(tools.device)
     total = len(plan.groups) * plan.clips
     for number, (name, group) in enumerate(plan.groups.items()):
         before = number * plan.clips
@@ -135,7 +139,7 @@ def measured(plan: PredictionPlan, steps: int, inputs: Inputs, progress: Progres
             clips = heldout(plan, group, inputs)
             scores = scores_of(system, clips, plan, tools, lambda done, before=before: progress(before + done, total))
         except ValueError as error:
-            raise ValueError(f"{plan.run.run} after {steps} steps, {name}: {error}") from None
+            raise ValueError(f"{plan.run.run} after {steps} steps, seed {seed}, {name}: {error}") from None
         for score in scores:
             for metric, value in score.values().items():
                 protocol = f"{score.protocol}; {group}; {plan.sampling}"
