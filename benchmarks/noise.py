@@ -27,7 +27,8 @@ def noise_batches(folder: Path, profile: Profile) -> CachedBatches:
     np.save(folder / "latents" / "latents.npy", latents.astype(np.float16))
     (folder / "latents" / "card.json").write_text(json.dumps({"crop": clips.crop, "views": clips.views}))
     rows = {"offset": np.arange(EPISODES) * length, "episode": np.arange(EPISODES)}
-    same = {"corpus": "noise", "group": "oxe", "split": "train", "frames": length, "fps": 10.0, "action_dim": 1, "stride": 1}
+    same = {"corpus": "noise", "group": "oxe", "split": "train", "frames": length, "fps": 10.0}
+    same |= {"action_dim": 1, "stride": 1, "evaluation_only": False}
     pd.DataFrame(rows).assign(**same).to_parquet(folder / "clips" / "episodes.parquet")
     config = BatchConfig(num_frames=clips.num_frames, weights={"noise": 1.0})
     return CachedBatches(folder / "clips", folder / "latents", config, seed=0)

@@ -59,18 +59,12 @@ class CurvePage(Page):
 
     def figure(self) -> Figure:
         with figures.style():
-            columns = min(len(self.panels), 2) if len(self.panels) != 3 else 3
-            lines = -(-len(self.panels) // columns)
-            figure = Figure(figsize=(11, 0.7 + 3.3 * lines))
-            axes = figure.subplots(lines, columns, squeeze=False).flatten()
-            figure.subplots_adjust(left=0.07, right=0.98, top=1 - 0.11 / lines, bottom=0.27 / lines, wspace=0.2, hspace=0.45)
+            figure, places = figures.grid(len(self.panels))
             colors = sns.color_palette("colorblind", len(self.curves))
-            for panel, place in zip(self.panels, axes, strict=False):
+            for panel, place in zip(self.panels, places, strict=True):
                 for curve, color in zip(self.curves, colors, strict=True):
                     draw(place, self.values(curve, panel), color)
                 self.finish(place, panel)
-            for place in axes[len(self.panels) :]:
-                place.set_visible(False)
             handles = [Line2D([], [], marker="o", color=color, label=curve.label) for curve, color in zip(self.curves, colors, strict=True)]
             figures.legend(figure, handles, columns=4)
             return figure

@@ -63,6 +63,18 @@ def style() -> Iterator[None]:
         yield
 
 
+def grid(count: int) -> tuple[Figure, list[Axes]]:
+    """Panels in up to two columns, above the legend's place."""
+    columns = min(count, 2)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(11, 0.7 + 3.3 * lines))
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    figure.subplots_adjust(left=0.07, right=0.98, top=1 - 0.11 / lines, bottom=0.27 / lines, wspace=0.2, hspace=0.45)
+    for unused in panels[count:]:
+        unused.set_visible(False)
+    return figure, list(panels[:count])
+
+
 def collapse(rows: pd.DataFrame) -> Figure:
     """Figure 2: joint training without a warm-up, from three initialisations; dashed, the pre-trained IDM."""
     with style():

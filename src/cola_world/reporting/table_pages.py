@@ -76,15 +76,13 @@ class TablePage(Page):
     def figure(self) -> Figure:
         """Ours: a point and its interval for each method and data set."""
         with figures.style():
-            figure = Figure(figsize=(3.75 * max(2, len(self.metrics)), 3.9))
-            panels = figure.subplots(1, len(self.metrics), squeeze=False)[0]
-            figure.subplots_adjust(left=0.07, right=0.99, top=0.88, bottom=0.3, wspace=0.35)
+            figure, panels = figures.grid(len(self.metrics))
             methods = list(dict.fromkeys(cell.method for cell in self.cells))
             colors = dict(zip(methods, sns.color_palette("colorblind", len(methods)), strict=True))
             for metric, axes in zip(self.metrics, panels, strict=True):
                 draw(axes, [cell for cell in self.cells if cell.metric == metric], colors)
             handles = [Line2D([], [], marker="o", ls="", color=color, label=method) for method, color in colors.items()]
-            figures.legend(figure, handles, columns=2)
+            figures.legend(figure, handles, columns=4)
             return figure
 
 
@@ -142,8 +140,10 @@ def draw(axes: Axes, found: list[Cell], colors: dict[str, tuple]) -> None:
             place = corpora.index(cell.corpus) + 0.5 * ((methods.index(cell.method) + 0.5) / len(methods) - 0.5)
             axes.plot([place, place], [cell.ours.low, cell.ours.high], color=colors[cell.method], lw=1.6)
             axes.plot([place], [cell.ours.mean], "o", color=colors[cell.method], ms=5)
-    label = METRICS[found[0].metric].label
-    names = sorted({cell.name.partition("/")[2] for cell in found if cell.name})
-    axes.set_title(f"{label} ({', '.join(names)})" if names else f"{label}: {NOT_RUN}", loc="left", fontsize=10)
-    axes.set_xticks(range(len(corpora)), corpora, rotation=30, ha="right", fontsize=8)
+    metric = METRICS[found[0].metric]
+    stand_ins = sorted({cell.name.partition("/")[2] for cell in found if cell.name} - {found[0].metric.partition("/")[2]})
+    label = f"{metric.label} ({', '.join(stand_ins)})" if stand_ins else metric.label
+    better = f"{'lower' if metric.sign < 0 else 'higher'} is better" if any(cell.ours for cell in found) else NOT_RUN
+    axes.set_title(f"{label}, {better}", loc="left", fontsize=10)
+    axes.set_xticks(range(len(corpora)), corpora)
     axes.set_xlim(-0.5, len(corpora) - 0.5)
