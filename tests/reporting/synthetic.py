@@ -144,6 +144,9 @@ def measured(seeds: list[int]) -> list[tuple]:
                 found.setdefault((run, step, "kitchen", "probe/l1"), 0.4 * better)
                 for metric in [metric for name, metric in METRICS.items() if name.startswith("video/")]:
                     found.setdefault((run, step, "libero", metric.ours[-1]), 1 / better if metric.higher_is_better else better)
+    for run, step, corpus, metric in list(found):
+        if metric == "probe/l1":
+            found |= {(run, step, corpus, "probe/l1_median"): 2 * found[run, step, corpus, metric], (run, step, corpus, "probe/skill"): 0.5}
     return [(*key[:3], seed, key[3], value) for key, value in found.items() for seed in (seeds[:1] if key[0] in MEASURED else seeds)]
 
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from cola_world.reporting.metrics import METRICS
-from cola_world.reporting.tables import Cell, Estimate, bootstrap, cells, ordering, orderings, over_seeds, read_paper, stand_in
+from cola_world.reporting.tables import Cell, Estimate, Place, bootstrap, cells, ordering, orderings, over_seeds, read_paper, stand_in
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def both(alone: dict[int, float], joint: dict[int, float] | None) -> list[Cell]:
         return Estimate(value, value - 0.02, value + 0.02, by_seed)
 
     cells = {"lam": (0.2, ours(alone)), "joint": (0.15, joint and ours(joint))}
-    return [Cell("A", method, "probe/l1", paper, "probe/l1", value) for method, (paper, value) in cells.items()]
+    return [Cell("A", method, "probe/l1", paper, Place("run", 0, "a"), "probe/l1", value) for method, (paper, value) in cells.items()]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cola_world.reporting.html import HTML
 from cola_world.reporting.metrics import METRICS
 from cola_world.reporting.pages import Page
 from cola_world.reporting.table_pages import INTERVALS, with_interval
-from cola_world.reporting.tables import Estimate, estimate
+from cola_world.reporting.tables import Estimate, estimate, seeds_text
 
 PREDICTION = ("video/psnr", "video/ssim", "video/lpips", "video/fvd")
 
@@ -57,6 +57,10 @@ class CurvePage(Page):
         stand_in = f" ({name.partition('/')[2]})" if name and name != metric.ours[0] else ""
         return f"{metric.label}{stand_in}, {'lower' if metric.sign < 0 else 'higher'} is better"
 
+    def shown(self, rows: pd.DataFrame) -> pd.DataFrame:
+        wanted = {(panel.corpus, METRICS[panel.metric].found(rows[rows["corpus"] == panel.corpus])) for panel in self.panels}
+        return rows.merge(pd.DataFrame(wanted, columns=["corpus", "metric"]), on=["corpus", "metric"])
+
     def figure(self) -> Figure:
         with figures.style():
             figure, places = figures.grid(len(self.panels))
@@ -90,7 +94,8 @@ class CurvePage(Page):
                 rows.append([curve.label, f"{step:,}", *cells])
         head = ["curve", "step", *(f"{panel.corpus}: {self.name_of(panel)}" for panel in self.panels)]
         table = html.table(head, rows, "numbers") if rows else html.paragraph("Not run.")
-        return html.section("The numbers", table, html.paragraph(INTERVALS, "note"))
+        seeds = seeds_text(value for curve in self.curves for panel in self.panels for value in self.values(curve, panel).values())
+        return html.section("The numbers", table, html.paragraph(INTERVALS, "note"), html.paragraph(seeds, "note"))
 
 
 def of_one_run(rows: pd.DataFrame, curve: Curve, name: str, step: int) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from cola_world.reporting.architecture import PhaseLike, phase_rows
 from cola_world.reporting.claims import METRIC_LABELS, Claims, read_claims
 from cola_world.reporting.html import HTML
 from cola_world.reporting.plan import ReportPlan, read_plan
-from cola_world.reporting.results import finals, read_rows, read_runs
+from cola_world.reporting.results import HELDOUT, finals, read_rows, read_runs
 from cola_world.reporting.verdicts import Judgement, judge_all
 
 SCALES = {
@@ -146,11 +146,11 @@ class Page:
     def provenance(self, runs: Sequence[str]) -> HTML:
         """Where every number on the page comes from."""
         known = [run for run in runs if run in self.runs]
-        rows = self.rows[self.rows["run"].isin(known)]
+        rows = self.shown(self.rows[self.rows["run"].isin(known)])
         shares = ", ".join(f"{name} {share:.1%}" for name, share in self.plan.data.items())
         facts = [
             ["commit of the runs", ", ".join(sorted(set(rows["commit"]))) or "–"],
-            ["measured on", "; ".join(sorted(set(rows["protocol"]))) or "–"],
+            ["measured on", self.protocols(rows)],
             ["training clips by corpus", shares],
             ["seeds", self.seeds_text()],
             ["warm-up", f"{self.plan.warmup_steps} steps; sweep {', '.join(map(str, self.plan.warmup_sweep)) or 'none'}"],
@@ -161,6 +161,14 @@ class Page:
         table = html.table([], facts, "facts")
         parents = html.table(["run", "phase", "starts from", "steps"], [self.run_facts(run) for run in known], "facts")
         return html.section("Where the numbers come from", table, parents if known else "", html.paragraph(numbers, "note"))
+
+    def shown(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those rows that the page is made of."""
+        return rows[rows["corpus"] == HELDOUT]
+
+    def protocols(self, rows: pd.DataFrame) -> str:
+        """How the numbers of these runs that the page shows were measured: one way a line."""
+        return HTML("<br>".join(html.text(text) for text in sorted(set(rows["protocol"])))) or "–"
 
     def seeds_text(self) -> str:
         searched = self.claims.rules.search_seeds

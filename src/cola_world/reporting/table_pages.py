@@ -1,8 +1,10 @@
 """A page for one of the paper's tables: its numbers beside ours, who wins each row, and a picture of ours."""
 
+import itertools
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,12 +14,16 @@ from cola_world.reporting import figures, html
 from cola_world.reporting.html import HTML
 from cola_world.reporting.metrics import METRICS
 from cola_world.reporting.pages import Page
-from cola_world.reporting.tables import Cell, Estimate, Ordering, cells, orderings
+from cola_world.reporting.tables import Cell, Estimate, Ordering, cells, estimate, orderings, seeds_text
 
 NOT_RUN = "not run"
 INTERVALS = (
     "Ours: the mean over seeds with its 95 % bootstrap interval, over seeds where there are several and over clips or pairs where "
     "there is one. Arms share their seeds. Fewer than five seeds allow no claim of significance."
+)
+SKILL = (
+    "The skill is the share of the median action's loss that the probe takes away: 0 for latent actions that tell nothing, 1 for those "
+    "that tell all. Where it is about 0, differences between probing losses are no differences between latent actions."
 )
 LEADS = (
     "A lead is the winner's over the next best: over paired seeds with its bootstrap interval or, with one seed, from end to end of the "
@@ -42,26 +48,48 @@ class TablePage(Page):
         """In the order of the table."""
         return list(dict.fromkeys(cell.metric for cell in self.cells))
 
+    @property
+    def corpora(self) -> list[str]:
+        return list(dict.fromkeys(cell.corpus for cell in self.cells))
+
+    @property
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(cell.method for cell in self.cells))
+
     def comparison(self) -> HTML:
         """The paper's numbers and ours, a method on a data set a row."""
         found = {(cell.corpus, cell.method, cell.metric): cell for cell in self.cells}
         rows = [
             [corpus, method, *(text for metric in self.metrics for text in pair(found.get((corpus, method, metric)), metric))]
-            for corpus, method in dict.fromkeys((cell.corpus, cell.method) for cell in self.cells)
+            for corpus, method in itertools.product(self.corpora, self.methods)
         ]
         head = ["data", "method", *(f"{METRICS[metric].label}, {whose}" for metric in self.metrics for whose in ("paper", "ours"))]
-        notes = [html.paragraph(note, "note") for note in (INTERVALS, *self.stand_in_notes())]
+        notes = [html.paragraph(note, "note") for note in (INTERVALS, *self.notes())]
         return html.section("The paper's numbers and ours", html.table(head, rows, "numbers"), *notes)
 
-    def stand_in_notes(self) -> list[str]:
-        """What stands in for a public metric, told by its own name."""
+    def notes(self) -> list[str]:
+        """How many seeds there are, and what stands in for a public metric, told by its own name."""
         names = {cell.metric: cell.name for cell in self.cells if cell.name and cell.name.endswith("_sim")}
         notes = [
             f"{METRICS[metric].label}: ours is {name.removeprefix('video/')}, measured with a small network trained on the stand-in "
             "corpora; it cannot be compared with the paper's number."
             for metric, name in names.items()
         ]
-        return [*notes, "Data sets are the paper's names; data/paper/standins.yaml says what stands in for each of them here."]
+        seeds = seeds_text(cell.ours for cell in self.cells if cell.ours)
+        return [seeds, *notes, "Data sets are the paper's names; data/paper/standins.yaml says what stands in for each of them here."]
+
+    def shown(self, rows: pd.DataFrame) -> pd.DataFrame:
+        wanted = pd.DataFrame({(cell.place.corpus, cell.name) for cell in self.cells if cell.name}, columns=["corpus", "metric"])
+        return rows.merge(wanted, on=["corpus", "metric"])
+
+    def skills(self) -> HTML:
+        """What the probing losses are worth: the loss of always saying the median action, and the share of it that is gone."""
+        rows = []
+        for cell in sorted((cell for cell in self.cells if cell.ours), key=lambda cell: self.corpora.index(cell.corpus)):
+            values = [estimate(cell.place.of(self.rows), metric, 1.0) for metric in ("probe/l1_median", "probe/skill")]
+            rows.append([cell.corpus, cell.method, *(with_interval(value, cell.metric) for value in values)])
+        head = ["data", "method", "loss of the median action", "skill"]
+        return html.section("What the losses are worth", html.table(head, rows, "numbers"), html.paragraph(SKILL, "note"))
 
     def winners(self) -> HTML:
         """Who wins each row, there and here."""
@@ -77,8 +105,7 @@ class TablePage(Page):
         """Ours: a point and its interval for each method and data set."""
         with figures.style():
             figure, panels = figures.grid(len(self.metrics))
-            methods = list(dict.fromkeys(cell.method for cell in self.cells))
-            colors = dict(zip(methods, sns.color_palette("colorblind", len(methods)), strict=True))
+            colors = dict(zip(self.methods, sns.color_palette("colorblind", len(self.methods)), strict=True))
             for metric, axes in zip(self.metrics, panels, strict=True):
                 draw(axes, [cell for cell in self.cells if cell.metric == metric], colors)
             handles = [Line2D([], [], marker="o", ls="", color=color, label=method) for method, color in colors.items()]
@@ -99,7 +126,7 @@ def pair(cell: Cell | None, metric: str) -> tuple[str, str]:
 def amount(value: float, metric: str) -> str:
     """With the metric's decimals, or two digits where those would leave none."""
     places = METRICS[metric].decimals
-    return f"{value:.{places}f}" if value == 0 or abs(value) >= 10**-places else f"{value:.1e}"
+    return f"{value:.{places}f}" if value == 0 or abs(value) >= 10**-places else f"{value:.2g}"
 
 
 def with_interval(value: Estimate, metric: str) -> HTML:

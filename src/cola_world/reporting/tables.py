@@ -1,5 +1,6 @@
 """The paper's tables beside ours: each method's value on each data set, and whether the same method wins here as there."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,17 @@ class Estimate(NamedTuple):
     by_seed: dict[int, float]
 
 
+class Place(NamedTuple):
+    """What of ours a number of the paper is set beside."""
+
+    run: str
+    snapshot: int
+    corpus: str
+
+    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[(rows["run"] == self.run) & (rows["snapshot"] == self.snapshot) & (rows["corpus"] == self.corpus)]
+
+
 class Cell(NamedTuple):
     """One number of the paper and ours; `name`: our metric, which may be a stand-in's; None where there are no rows."""
 
@@ -29,6 +41,7 @@ class Cell(NamedTuple):
     method: str
     metric: str
     paper: float
+    place: Place
     name: str | None
     ours: Estimate | None
 
@@ -71,11 +84,11 @@ def cells(rows: pd.DataFrame, root: Path, table: str) -> list[Cell]:
     stand_ins = yaml.safe_load((root / STAND_INS).read_text())
     found = []
     for row in read_paper(root, table).itertuples():
-        chosen = rows[(rows["run"] == row.run) & (rows["snapshot"] == row.snapshot)]
-        chosen = chosen[chosen["corpus"] == stand_in(stand_ins, row.corpus, row.metric)]
+        place = Place(row.run, row.snapshot, stand_in(stand_ins, row.corpus, row.metric))
+        chosen = place.of(rows)
         name = METRICS[row.metric].found(chosen)
         ours = None if name is None else estimate(chosen, name, METRICS[row.metric].scale)
-        found.append(Cell(row.corpus, row.method, row.metric, row.value, name, ours))
+        found.append(Cell(row.corpus, row.method, row.metric, row.value, place, name, ours))
     return found
 
 
@@ -87,6 +100,12 @@ def estimate(rows: pd.DataFrame, metric: str, scale: float) -> Estimate:
     [value] = by_seed.values()
     ends = (rows.loc[rows["metric"] == f"{metric}_{end}", "value"] * scale for end in ("low", "high"))
     return Estimate(value, *(float(end.iloc[0]) if len(end) else value for end in ends), by_seed)
+
+
+def seeds_text(found: Iterable[Estimate]) -> str:
+    """Which seeds there are of each number."""
+    lists = sorted({", ".join(map(str, sorted(each.by_seed))) for each in found})
+    return f"Seeds of a number: {' or '.join(lists)}." if lists else "There are no numbers of ours yet."
 
 
 def over_seeds(by_seed: dict[int, float]) -> Estimate:
