@@ -14,6 +14,7 @@ from cola_world import side_by_side
 from cola_world.evaluation import prediction_run
 from cola_world.evaluation.encoder import EncoderConfig, VideoEncoder, save_encoder
 from cola_world.evaluation.prediction_run import COLUMNS, Group, Inputs, PredictionPlan, fingerprint, predict_runs, rows_of
+from cola_world.models.idm import unit_pixels
 from cola_world.models.vae import VAEConfig, build_autoencoder
 from cola_world.plan import Parent
 from cola_world.training import checkpoint
@@ -21,6 +22,7 @@ from cola_world.training.pool import collect
 from cola_world.training.run import run_seed
 
 METRICS = [f"video/{name}{end}" for name in ("psnr", "ssim", "lpips_sim", "fvd_sim") for end in ("", "_low", "_high")]
+COPIED = [f"{name}_copied" for name in (*METRICS[::3], "video/fvd_sim_grouped")]
 GROUPS = {"oxe": Group(corpora=["arm"], trained=True), "libero": Group(corpora=["hand"], trained=False)}
 
 
@@ -57,7 +59,7 @@ def test_every_snapshot_and_group_has_its_rows_and_a_killed_stage_goes_on(measur
     rows = {name: read(tmp_path / "out" / f"{name}.csv") for name in ("warmup", "e2e")}
     assert all(tuple(row) == COLUMNS and row["run"] == name and row["seed"] == "1" for name in rows for row in rows[name])
     found = [(row["snapshot"], row["corpus"], row["metric"]) for row in rows["e2e"]]
-    assert sorted(found) == sorted((s, c, m) for s in "68" for c in GROUPS for m in (*METRICS, "video/fvd_sim_grouped"))
+    assert sorted(found) == sorted((s, c, m) for s in "68" for c in GROUPS for m in (*METRICS, "video/fvd_sim_grouped", *COPIED))
     assert {row["snapshot"] for row in rows["warmup"]} == {"4"}
     assert kept.stat().st_mtime_ns == written and len(list(kept.parent.iterdir())) == 3
     assert [row for row in rows["e2e"] if row["snapshot"] == "6"] == [{name: str(row[name]) for name in COLUMNS} for row in first]
@@ -74,6 +76,15 @@ def test_values_lie_within_their_intervals_and_say_how_they_were_measured(measur
     assert protocol.startswith("FVD-sim: 6 clips, frames 1-3 (1 given), 16x16 RGB in [0, 1]") and "encoder-sim" in protocol
     assert protocol.endswith("interval of 200 resamples of clips; hand (never trained on); 2 denoising steps, guidance 4")
     assert rows["oxe", "video/psnr"]["protocol"].endswith("interval of 1000 resamples of clips; arm; 2 denoising steps, guidance 4")
+
+
+def test_beside_each_value_is_that_of_copying_the_given_frame(measuring):
+    plans, inputs = measuring
+    rows = {(row["corpus"], row["metric"]): row for row in rows_of(plans[1], 4, 1, inputs)}
+    video = unit_pixels(prediction_run.heldout(plans[1], GROUPS["oxe"], inputs).video)
+    expected = -10 * (video[:, :1] - video[:, 1:]).square().mean((2, 3, 4)).log10()
+    assert float(rows["oxe", "video/psnr_copied"]["value"]) == pytest.approx(expected.mean().item(), rel=1e-4)
+    assert rows["oxe", "video/psnr_copied"]["protocol"].endswith("dB of each frame; arm; the last given frame copied")
 
 
 def test_what_decides_the_values_decides_the_name_under_which_they_are_kept(measuring):

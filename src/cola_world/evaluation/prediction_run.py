@@ -19,8 +19,10 @@ from cola_world.evaluation.encoder import SimEncoder
 from cola_world.evaluation.metrics import ClipFeatures, FrameMetric
 from cola_world.evaluation.pixels import PIXELS
 from cola_world.evaluation.prediction import Sampling, given_frames, load_system, predict
+from cola_world.evaluation.protocol import Measured
 from cola_world.evaluation.public import open_metrics
 from cola_world.evaluation.scores import Score, measure
+from cola_world.evaluation.video import VideoMetrics
 from cola_world.files import file_hash, renamed, scratch
 from cola_world.models.idm import unit_pixels
 from cola_world.models.system import System
@@ -33,6 +35,7 @@ from cola_world.training.phases import Batch
 from cola_world.weights import PublicFile
 
 COLUMNS = ("run", "snapshot", "corpus", "seed", "metric", "value", "protocol")
+COPIED = "the last given frame copied"
 CODE = ("models", "evaluation", "data/clips.py", *(f"training/{name}.py" for name in ("batches", "checkpoint", "phases")))
 
 
@@ -144,6 +147,8 @@ def measured(plan: PredictionPlan, steps: int, seed: int, inputs: Inputs, progre
             for metric, value in score.values().items():
                 protocol = f"{score.protocol}; {group}; {plan.sampling}"
                 yield {"corpus": name, "metric": metric, "value": f"{value:.6g}", "protocol": protocol}
+        for metric, (value, protocol, _) in copied(clips, given_frames(system, tools.vae), tools).items():
+            yield {"corpus": name, "metric": f"{metric}_copied", "value": f"{value:.6g}", "protocol": f"{protocol}; {group}; {COPIED}"}
 
 
 def scores_of(system: System, clips: Batch, plan: PredictionPlan, tools: Tools, progress: Callable[[int], None]) -> list[Score]:
@@ -154,6 +159,15 @@ def scores_of(system: System, clips: Batch, plan: PredictionPlan, tools: Tools, 
         if not math.isfinite(value):
             raise ValueError(f"{metric} is {value}; what was predicted cannot be compared with the real video")
     return scores
+
+
+def copied(clips: Batch, given: int, tools: Tools) -> dict[str, Measured]:
+    """The metrics of saying that nothing moves after the given frames: what any prediction is to be better than."""
+    real = unit_pixels(clips.video)
+    still = torch.cat((real[:, :given], real[:, given - 1 : given].expand_as(real[:, given:])), 1)
+    measuring = VideoMetrics(given, tools.metrics, tools.device)
+    measuring.update(still, real)
+    return measuring.results()
 
 
 @functools.cache

@@ -25,6 +25,10 @@ SKILL = (
     "The skill is the share of the median action's loss that the probe takes away: 0 for latent actions that tell nothing, 1 for those "
     "that tell all. Where it is about 0, differences between probing losses are no differences between latent actions."
 )
+COPIES = (
+    "To copy the given frame is to say that nothing moves. A prediction is one sampled future of many, and by PSNR even a good one may be "
+    "further from the real one than the frame that both begin with; methods that come no closer say little by leading others."
+)
 LEADS = (
     "A lead is the winner's over the next best: over paired seeds with its bootstrap interval or, with one seed, from end to end of the "
     "two intervals, which tells nothing of what another seed would give. A win is clear when its lead over every other method is "
@@ -90,6 +94,19 @@ class TablePage(Page):
             rows.append([cell.corpus, cell.method, *(with_interval(value, cell.metric) for value in values)])
         head = ["data", "method", "loss of the median action", "skill"]
         return html.section("What the losses are worth", html.table(head, rows, "numbers"), html.paragraph(SKILL, "note"))
+
+    def copies(self) -> HTML:
+        """What the predictions are worth: the best of ours beside the given frame, copied."""
+        rows = []
+        for corpus, name in itertools.product(self.corpora, [metric for metric in self.metrics if metric.startswith("video/")]):
+            found = [cell for cell in self.cells if (cell.corpus, cell.metric) == (corpus, name) and cell.ours]
+            if found:
+                metric, cell = METRICS[name], max(found, key=lambda cell: METRICS[cell.metric].sign * cell.ours.mean)
+                still = estimate(cell.place.of(self.rows), f"{cell.name}_copied", metric.scale).mean
+                better = "yes" if metric.sign * (cell.ours.mean - still) > 0 else "no"
+                rows.append([corpus, metric.label, cell.method, amount(cell.ours.mean, name), amount(still, name), better])
+        head = ["data", "metric", "best of ours", "its value", "the given frame, copied", "better than that"]
+        return html.section("What the predictions are worth", html.table(head, rows, "verdicts"), html.paragraph(COPIES, "note"))
 
     def winners(self) -> HTML:
         """Who wins each row, there and here."""
