@@ -87,7 +87,7 @@ def test_nothing_of_the_stand_in_has_a_name_of_the_real_one(sim):
     generated, real = videos()
     results = measure_videos(generated, real, 1, sim)
     for name, measured in results.items():
-        assert ("sim" in name) == ("-sim" in measured.protocol.metric) == ("-sim" in str(measured.protocol.network)), name
+        assert ("_sim" in name) == ("-sim" in measured.protocol.metric) == ("-sim" in str(measured.protocol.network)), name
     assert {name for name in results if "fvd" in name or "lpips" in name} == {
         "video/fvd_sim", "video/fvd_sim_grouped", "video/lpips_sim",
     }  # fmt: skip
