@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import queue
+import signal
 
 import numpy as np
 import pandas as pd
@@ -10,8 +13,10 @@ import torch
 from caches import make, plan
 from tiny import CONFIG, CONTINUOUS
 
+from cola_world import side_by_side
 from cola_world.data.clips import ClipCache
 from cola_world.data.pairs import frame_pairs
+from cola_world.evaluation import probe_run as probe_run_module
 from cola_world.evaluation.probe_run import COLUMNS, Inputs, ProbePlan, load_lam, probe_run, probe_snapshot, read_latents
 from cola_world.evaluation.probing import ProbeConfig
 from cola_world.models.system import System
@@ -27,6 +32,7 @@ PROBE = ProbeConfig(steps=20, batch_size=8, test_pairs=10)
 def trained(request, tmp_path, monkeypatch):
     """A LAM of two snapshots, and where it lies."""
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setattr(side_by_side, "messages", queue.Queue(), raising=False)
     caches = make(tmp_path)
     run = plan("lam", "lam", steps=4, snapshots=[2, 4], log_every=2, system={"vq": CONFIG, "vae": CONTINUOUS}[request.param])
     collect(run, {1: run_seed(run, 1, caches, lambda *_: None)}, caches, caches.runs / "lam")
@@ -75,6 +81,16 @@ def test_a_fault_names_run_snapshot_seed_and_corpus(trained):
     episodes[episodes["split"] == "train"].to_parquet(inputs.clips / "episodes.parquet")
     with pytest.raises(ValueError, match="corpus 'arm': pairs: corpus 'arm' has no val episode"):
         probe_snapshot(probe_plan, inputs, 2, 1)
+
+
+def killed(*arguments) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_lost_worker_is_one_line(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe_run_module, "probe_snapshot", killed)
+    with pytest.raises(ValueError, match="^a worker process was killed, perhaps for memory; run again"):
+        probe_run(*trained, tmp_path / "out/lam.csv")
 
 
 def test_the_plan_is_read_as_it_was_written(trained):

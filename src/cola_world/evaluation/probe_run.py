@@ -4,8 +4,7 @@ Shape letters: N clips, T frames, P pairs, Z values of a latent action.
 """
 
 import csv
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +18,8 @@ from cola_world.data.pairs import Pairs, frame_pairs
 from cola_world.evaluation.probing import Known, ProbeConfig, probe
 from cola_world.files import renamed
 from cola_world.hub import LatentActionModel, ModelConfig, filled
-from cola_world.lifeline import die_with_parent
 from cola_world.plan import RunPlan
-from cola_world.progress import Bar
+from cola_world.side_by_side import Call, reporter, run_jobs
 from cola_world.training import checkpoint
 from cola_world.training.batches import Views, to_video
 
@@ -48,38 +46,29 @@ class Inputs(NamedTuple):
 
 def probe_run(plan: ProbePlan, inputs: Inputs, out: Path) -> None:
     """Write the rows of all snapshots and seeds to `out`; ValueError in one line where something cannot be probed."""
-    jobs = [(steps, seed) for steps in plan.run.snapshots for seed in plan.run.seeds]
-    context = multiprocessing.get_context("spawn")
-    workers = min(plan.run.workers, len(jobs))
-    with ProcessPoolExecutor(workers, context, start_worker, (plan.run.workers,)) as pool, Bar(f"probe {plan.run.run}") as bar:
-        rows = []
-        for done, part in enumerate(pool.map(probe_snapshot, *zip(*((plan, inputs, *job) for job in jobs), strict=True)), 1):
-            rows += part
-            bar.update(done, len(jobs))
+    moments = itertools.product(plan.run.snapshots, plan.run.seeds)
+    jobs = {moment: Call(probe_snapshot, (plan, inputs, *moment)) for moment in moments}
+    threads = 1 if plan.run.workers > 1 else torch.get_num_threads()
+    found = run_jobs(jobs, plan.run.workers, threads, f"probe {plan.run.run}", len(jobs) * len(plan.corpora))
     with renamed(out) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
-
-
-def start_worker(workers: int) -> None:
-    die_with_parent()
-    if workers > 1:
-        torch.set_num_threads(1)
+        writer.writerows(row for rows in found.values() for row in rows)
 
 
 def probe_snapshot(plan: ProbePlan, inputs: Inputs, steps: int, seed: int) -> list[dict[str, Any]]:
     """Rows of the LAM after `steps` paper steps of the run itself; `snapshot` counts from the beginning of its line, as metrics do."""
-    cache = ClipCache.open(inputs.clips)
+    cache, progress = ClipCache.open(inputs.clips), reporter((steps, seed))
     lam = load_lam(plan.run, inputs.runs, steps, seed)
     rows = []
-    for corpus in plan.corpora:
+    for number, corpus in enumerate(plan.corpora, 1):
         about = {"run": plan.run.run, "snapshot": plan.run.start_step + steps, "corpus": corpus, "seed": seed}
         try:
             metrics, protocol = probe_corpus(plan, lam, cache, corpus)
         except ValueError as error:
             raise ValueError(f"{plan.run.run} after {steps} steps, seed {seed}, corpus {corpus!r}: {error}") from None
         rows += [about | {"metric": name, "value": f"{value:.6g}", "protocol": protocol} for name, value in metrics.items()]
+        progress(number, len(plan.corpora))
     return rows
 
 
