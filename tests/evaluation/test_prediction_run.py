@@ -103,10 +103,24 @@ def test_what_decides_the_values_decides_the_name_under_which_they_are_kept(meas
     assert fingerprint(own, 4, 1, inputs) != name
 
 
-def test_every_seed_of_the_run_is_measured(measuring):
-    plan = measuring[0][1]
+def test_every_seed_of_the_run_is_measured(measuring, tmp_path):
+    plan, inputs = measuring[0][1], measuring[1]
+    for path in inputs.runs.rglob("seed1.safetensors"):
+        tensors, about = checkpoint.load(path)
+        checkpoint.save(
+            {name: 0.5 * tensor if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
+            path.with_name("seed2.safetensors"),
+            about,
+        )
     several = plan.model_copy(update={"run": plan.run.model_copy(update={"seeds": [1, 2]})})
-    assert several.moments() == [(2, 1), (2, 2), (4, 1), (4, 2)]
+    predict_runs([several], inputs, tmp_path / "out")
+    psnr = {
+        (row["snapshot"], row["seed"], row["corpus"]): row["value"]
+        for row in read(tmp_path / "out/e2e.csv")
+        if row["metric"] == "video/psnr"
+    }
+    assert set(psnr) == {(s, seed, c) for s in "68" for seed in "12" for c in GROUPS}
+    assert psnr["8", "1", "oxe"] != psnr["8", "2", "oxe"]
 
 
 def test_the_parents_parts_count_too(measuring):
