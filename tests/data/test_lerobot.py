@@ -10,7 +10,7 @@ from corpus import FRAMES, SIZE, actions, pictures, write_corpus
 
 from cola_world.data import video
 from cola_world.data.lerobot import CAMERA, EPISODES_PER_VIDEO, open_dataset
-from cola_world.data.video import VideoWriter, decode
+from cola_world.data.video import X264, VideoWriter, decode
 
 EPISODES = EPISODES_PER_VIDEO + 2
 
@@ -124,6 +124,17 @@ def test_both_decoders_see_the_same_pixels(tmp_path):
     writer.close()
     one, other = (np.stack(list(reader(tmp_path / "a.mp4"))) for reader in (video._with_decord, video._with_pyav))
     np.testing.assert_array_equal(one, other)
+
+
+def test_bytes_do_not_depend_on_the_processor(tmp_path, monkeypatch):
+    clips = [(90 * np.random.default_rng(seed).random((12, 5, 5, 3)) + 80 * seed).astype(np.uint8).repeat(16, 1).repeat(16, 2) for seed in (0, 1)]
+    for name, instructions in (("here", {}), ("bare", {"x264-params": "asm=0"})):
+        monkeypatch.setattr(video, "X264", X264 | instructions)
+        writer = VideoWriter(tmp_path / name, fps=10, width=80, height=80)
+        for clip in clips:
+            writer.add(clip)
+        writer.close()
+    assert (tmp_path / "here").read_bytes() == (tmp_path / "bare").read_bytes()
 
 
 @pytest.mark.parametrize("version", ["v1.6", ""])
