@@ -139,10 +139,7 @@ def test_graph_makes_every_report(workspace, finished):
 
 
 def test_second_call_does_nothing(workspace, finished):
-    start = time.monotonic()
-    output = workspace.repro()
-    assert not executed(output)
-    assert time.monotonic() - start < 15
+    assert not executed(workspace.repro())
 
 
 def test_killed_run_ends_with_the_same_results(workspace, finished):
@@ -170,7 +167,7 @@ def kill_during(workspace, run: str) -> None:
     wait_until(lambda: any((workspace.root / ".cola").rglob("*.safetensors")), 120, f"{run} began")
     make.send_signal(signal.SIGKILL)
     make.wait()
-    wait_until(lambda: not workspace.processes(), 10, "all processes ended")
+    wait_until(lambda: not workspace.processes(), 60, "all processes ended")
     assert not (workspace.root / "reports/results.csv").exists(), "it was over before it was killed"
 
 

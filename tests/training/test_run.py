@@ -49,7 +49,9 @@ def test_stopped_run_ends_with_the_same_bits(inputs, monkeypatch, tmp_path, phas
 def test_finished_run_is_not_repeated(inputs):
     a_plan = plan("run", "lam")
     folder = run.run_seed(a_plan, 1, inputs, lambda done, total: None)
-    assert run.run_seed(a_plan.model_copy(update={"run": "alias"}), 1, inputs, stop_after(0)) == folder
+    reported = []
+    assert run.run_seed(a_plan.model_copy(update={"run": "alias"}), 1, inputs, lambda *steps: reported.append(steps)) == folder
+    assert reported == [(12, 12)]  # all at once, so that the time left of its fellows is right
 
 
 @pytest.mark.parametrize("change", [{"log_every": 6}, {"steps": 8, "snapshots": [8]}, {"training": {"learning_rate": 2e-3}}])

@@ -45,7 +45,6 @@ class Inputs(NamedTuple):
         return files
 
 
-
 class SeedRun:
     """State of one run and seed between optimiser steps."""
 
@@ -168,6 +167,8 @@ def run_seed(plan: RunPlan, seed: int, inputs: Inputs, progress: Progress) -> Pa
     folder, devices = store.RunFolder(path), Devices(plan.devices)
     with locked(path) if devices.writes else nullcontext():
         if folder.done.exists():
+            if devices.writes:
+                progress(plan.optimiser_steps(), plan.optimiser_steps())
             return path
         about = {"run": plan.run, "seed": seed, "scale": plan.scale, "devices": devices.ranks}
         with Attempt(folder.attempts if devices.writes else None, **about) as attempt:
@@ -183,6 +184,7 @@ def run_seed(plan: RunPlan, seed: int, inputs: Inputs, progress: Progress) -> Pa
 
 def commit() -> str:
     """Commit of the working tree, with `+` when it was changed since; `none` outside git."""
+
     def git(*arguments: str) -> str:
         result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
         return result.stdout.strip() if result.returncode == 0 else ""

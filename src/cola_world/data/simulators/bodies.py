@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 
 from . import Episode, Filming
-from .scene import RandomTargets, Studio, View
+from .scene import RandomTargets, Studio, View, steps_per_frame
 
 SHAPES = ("sphere", "box", "capsule", "cylinder", "ellipsoid")
 ROOM = 0.75  # metres from the middle to invisible walls that keep the bodies in the picture
@@ -32,7 +32,7 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
 
 def _film(studio: Studio, data: mujoco.MjData, rng: np.random.Generator, frames: int, fps: int) -> tuple[np.ndarray, np.ndarray]:
     model = studio.model
-    substeps = max(1, round(1 / (fps * model.opt.timestep)))
+    substeps = steps_per_frame(model, fps)
     kicks = RandomTargets(rng, [-1] * 3, [1] * 3, hold=(3, 8))
     camera = RandomTargets(rng, [-1] * ACTION_DIM, [1] * ACTION_DIM, hold=(4, 10))
     view = View(np.array([0, 0, 0.3]), rng.uniform(1.8, 2.3), rng.uniform(0, 360), rng.uniform(-45, -25))

@@ -7,7 +7,7 @@ import gymnasium_robotics
 import numpy as np
 
 from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, relight, tint
+from .scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, tint
 
 ACTIONS = ("x", "y", "z", "gripper")  # velocity of the hand, opening of the gripper
 TASK = "FetchPickAndPlace-v4"
@@ -35,14 +35,14 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
     camera = Camera(rng, VIEW, filming)
     targets = RandomTargets(rng, LOW, HIGH)
     grips = RandomTargets(rng, [-1], [1], hold=(2, 6))
-    images = np.empty((frames, size, size, 3), np.uint8)
-    actions = []
-    for i in range(frames):
-        images[i] = studio.shoot(env.data, camera.view)
+
+    def act() -> np.ndarray:
         hand = env.data.site("robot0:grip").xpos
         reach = np.clip((targets.next() - hand) / (STEP * steps), -1, 1)
         action = np.append(reach, np.sign(grips.next()))
         for _ in range(steps):
             env.step(action)
-        actions.append(np.append(action, camera.move()))
-    return Episode(images, np.array(actions, np.float32), "move the Fetch gripper about", ACTIONS + camera.actions)
+        return action
+
+    images, actions = shoot_episode(studio, env.data, camera, frames, act)
+    return Episode(images, actions, "move the Fetch gripper about", ACTIONS + camera.actions)

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, tint
+from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, shoot_episode, steps_per_frame, tint
 
 ACTIONS = tuple(f"joint{number}" for number in range(30))
 ACTION_DIM = len(ACTIONS)
@@ -51,17 +51,17 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
     arm = RandomTargets(rng, [-1] * ARM, [1] * ARM, hold=(3, 7))
     curl = RandomTargets(rng, [-1] * 5, [1] * 5, hold=(2, 6))
     detail = RandomTargets(rng, [-1] * (ACTION_DIM - ARM), [1] * (ACTION_DIM - ARM), hold=(3, 7), jump=0)
-    substeps = max(1, round(1 / (fps * model.opt.timestep)))
-    images = np.empty((frames, size, size, 3), np.uint8)
-    actions = []
+    substeps = steps_per_frame(model, fps)
     mujoco.mj_forward(model, data)
-    for i in range(frames):
-        images[i] = studio.shoot(data, camera.view)
+
+    def act() -> np.ndarray:
         action = np.clip(np.concatenate([arm.next(), _fingers(curl.next(), detail.next())]), -1, 1)
         data.ctrl[:] = middle + half * action
         mujoco.mj_step(model, data, substeps)
-        actions.append(np.append(action, camera.move()))
-    return Episode(images, np.array(actions, np.float32), "move the hand and its fingers about", ACTIONS + camera.actions)
+        return action
+
+    images, actions = shoot_episode(studio, data, camera, frames, act)
+    return Episode(images, actions, "move the hand and its fingers about", ACTIONS + camera.actions)
 
 
 def _dress(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> None:

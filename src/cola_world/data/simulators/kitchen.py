@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, tint, turn_into_velocity_servos
+from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, shoot_episode, tint, turn_into_velocity_servos
 
 ACTIONS = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")  # velocity of the hand and of its turns, opening of the gripper
 STEP = np.array([0.06] * 3 + [0.3] * 3)  # metres and radians of motion that an action of 1 asks for between two frames
@@ -52,16 +52,16 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
     places, grips = RandomTargets(rng, LOW, HIGH), RandomTargets(rng, [-1], [1], hold=(2, 6))
     turns = RandomTargets(rng, [-TURN] * 3, [TURN] * 3)
     hand = Hand(model, data)
-    images = np.empty((frames, size, size, 3), np.uint8)
-    actions = []
-    for i in range(frames):
-        images[i] = studio.shoot(data, camera.view)
+
+    def act() -> np.ndarray:
         wanted = np.concatenate([places.next() - hand.place(), turns.next() - hand.turn()])
         action = np.append(np.clip(wanted / STEP, -1, 1), np.sign(grips.next()))
         data.ctrl[len(HOME) :] = OPEN * (action[-1] + 1) / 2
         hand.go(STEP * action[:-1], 1 / fps)
-        actions.append(np.append(action, camera.move()))
-    return Episode(images, np.array(actions, np.float32), "move the Panda about in its kitchen", ACTIONS + camera.actions)
+        return action
+
+    images, actions = shoot_episode(studio, data, camera, frames, act)
+    return Episode(images, actions, "move the Panda about in its kitchen", ACTIONS + camera.actions)
 
 
 class Hand:

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, turn_into_velocity_servos
+from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, shoot_episode, steps_per_frame, turn_into_velocity_servos
 
 ACTIONS = ("shoulder_pan", "shoulder_lift", "upper_arm_roll", "elbow", "forearm_roll", "wrist", "wrist_roll")  # joint velocities
 SPEED = np.array([1.6, 1.6, 2.0, 2.0, 3.0, 3.0, 3.0])  # radians a second that an action of 1 asks for
@@ -39,14 +39,14 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
     relight(model, rng, filming.variety)
     camera = Camera(rng, VIEW, filming)
     postures = RandomTargets(rng, LOW, HIGH)
-    substeps = max(1, round(1 / (fps * model.opt.timestep)))
-    images = np.empty((frames, size, size, 3), np.uint8)
-    actions = []
+    substeps = steps_per_frame(model, fps)
     mujoco.mj_forward(model, data)
-    for i in range(frames):
-        images[i] = studio.shoot(data, camera.view)
+
+    def act() -> np.ndarray:
         action = np.clip((postures.next() - data.qpos[:joints]) * fps / SPEED, -1, 1)
         data.ctrl[:] = SPEED * action
         mujoco.mj_step(model, data, substeps)
-        actions.append(np.append(action, camera.move()))
-    return Episode(images, np.array(actions, np.float32), "push what stands on the table", ACTIONS + camera.actions)
+        return action
+
+    images, actions = shoot_episode(studio, data, camera, frames, act)
+    return Episode(images, actions, "push what stands on the table", ACTIONS + camera.actions)

@@ -9,7 +9,7 @@ import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 
 from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, relight, tint
+from .scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, tint
 
 ACTIONS = ("x", "y", "z", "gripper")  # velocity of the hand, effort of the gripper
 LOW, HIGH = (-0.28, 0.42, 0.10), (0.28, 0.78, 0.38)  # metres: the box over the table that the hand stays in
@@ -56,10 +56,9 @@ def film(scene: Scene, rng: np.random.Generator, frames: int, size: int, fps: in
     scripted = rng.random() < SCRIPTED
     targets = RandomTargets(rng, LOW, HIGH)
     grips = RandomTargets(rng, [-1], [1], hold=(2, 6))
-    images = np.empty((frames, size, size, 3), np.uint8)
-    actions = []
-    for i in range(frames):
-        images[i] = studio.shoot(env.data, camera.view)
+
+    def act() -> np.ndarray:
+        nonlocal observation
         hand = env.get_endeff_pos()
         if scripted:
             action = np.clip(policy.get_action(observation) + rng.normal(0, 0.3, len(ACTIONS)), -1, 1)
@@ -68,8 +67,10 @@ def film(scene: Scene, rng: np.random.Generator, frames: int, size: int, fps: in
             action = np.append(reach, np.sign(grips.next()))
         for _ in range(steps):
             observation = _step(env, action, observe=scripted)
-        actions.append(np.append(action, camera.move()))
-    return Episode(images, np.array(actions, np.float32), task.removesuffix("-v3").replace("-", " "), ACTIONS + camera.actions)
+        return action
+
+    images, actions = shoot_episode(studio, env.data, camera, frames, act)
+    return Episode(images, actions, task.removesuffix("-v3").replace("-", " "), ACTIONS + camera.actions)
 
 
 def _step(env, action: np.ndarray, observe: bool) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """What every simulated corpus shares: an episode, a fast off-screen camera, smooth random signals and a seeded look."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -153,6 +154,26 @@ class Camera:
         width = 2 * np.tan(np.radians(FIELD_OF_VIEW / 2)) * self.view.distance
         self.view.lookat = self.home + width * (self.offset[0] * right + self.offset[1] * up)
         return step / self.speed
+
+
+def shoot_episode(
+    studio: Studio, data: mujoco.MjData, camera: Camera, frames: int, act: Callable[[], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures uint8 [F, H, W, 3] and actions float32 [F, A], the camera's last.
+
+    `act` decides on an action, simulates until the next picture, and returns what was done, in [-1, 1].
+    """
+    images = np.empty((frames, studio.size, studio.size, 3), np.uint8)
+    actions = []
+    for i in range(frames):
+        images[i] = studio.shoot(data, camera.view)
+        actions.append(np.append(act(), camera.move()))
+    return images, np.array(actions, np.float32)
+
+
+def steps_per_frame(model: mujoco.MjModel, fps: int) -> int:
+    """Steps of the simulation between two pictures."""
+    return max(1, round(1 / (fps * model.opt.timestep)))
 
 
 class RandomTargets:

@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, relight
+from .scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, steps_per_frame
 
 SIDES = ("left", "right")
 JOINTS = {  # of an arm, from the shoulder on: axis, and the range in radians that postures are drawn from; the right arm mirrors it
@@ -52,20 +52,20 @@ def record(rng: np.random.Generator, frames: int, size: int, fps: int, filming: 
     low, high = np.array([*(row[-1] for row in WAIST.values()), *2 * [span for _, span in JOINTS.values()]]).T
     postures = [RandomTargets(rng, low[part], high[part]) for part in (slice(0, 2), slice(2, 9), slice(9, 16))]
     grips = [RandomTargets(rng, [-1], [1], hold=(2, 6)) for _ in SIDES]
-    substeps = max(1, round(1 / (fps * model.opt.timestep)))
-    images = np.empty((frames, size, size, 3), np.uint8)
-    actions = []
+    substeps = steps_per_frame(model, fps)
     data.qpos[angles] = (low + high) / 2
     mujoco.mj_forward(model, data)
-    for i in range(frames):
-        images[i] = studio.shoot(data, camera.view)
+
+    def act() -> np.ndarray:
         wanted = np.concatenate([posture.next() for posture in postures])
         velocity = np.clip((wanted - data.qpos[angles]) * fps / SPEED, -1, 1)
         grip = np.sign(np.concatenate([grip.next() for grip in grips]))
         data.ctrl[:] = np.concatenate([SPEED * velocity, np.repeat(OPEN * (grip + 1) / 2, 2)])
         mujoco.mj_step(model, data, substeps)
-        actions.append(np.concatenate([velocity, grip, camera.move()]))
-    return Episode(images, np.array(actions, np.float32), "move two arms about over a table", ACTIONS + camera.actions)
+        return np.concatenate([velocity, grip])
+
+    images, actions = shoot_episode(studio, data, camera, frames, act)
+    return Episode(images, actions, "move two arms about over a table", ACTIONS + camera.actions)
 
 
 def _dress(model: mujoco.MjModel, rng: np.random.Generator, variety: float) -> None:
