@@ -14,8 +14,8 @@ try:
 except ImportError:  # no wheel for this platform: PyAV reads the same pixels
     decord = None
 
-# crf 12: simulated pictures are clean, and the corpus is small. The rest keeps the bytes the same on every run and processor:
-# one thread; no macroblock tree and no adaptive quantisation, whose floats follow the vector instructions at hand.
+# crf 12: simulated pictures are clean, and the corpus is small. aq-mode none: one quantiser for all of a picture. The rest keeps the bytes
+# the same on every run and every x86 processor since SSSE3: one thread, and no macroblock tree, whose floats are others with AVX-512.
 X264 = {"crf": "12", "preset": "medium", "bf": "0", "g": "12", "threads": "1", "mbtree": "0", "aq-mode": "none"}
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # colours alike with and without AVX2
 CHUNK = 64  # frames held in memory at once while decoding
