@@ -10,12 +10,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RENDERS := $(VENV)/.renders
 
-.PHONY: help repro test compare bench-gpu headline-gpu lint lock clean
+.PHONY: help repro test test-quick compare bench-gpu headline-gpu lint lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make repro   set up, then run what is out of date and make reports/index.html"
 	@echo "make test    set up, then run the tests, with the whole graph at smoke scale"
+	@echo "make test-quick  the tests without the graph and those that take long"
 	@echo "make compare the experiments of dvc exp run, side by side: reports/experiments.html"
 	@echo "make lint    ruff"
 	@echo "make lock    requirements.in -> requirements.lock"
@@ -27,8 +28,14 @@ help:
 repro: $(READY) $(RENDERS)
 	@LAUNCHED_BY=$$PPID exec $(BIN)/python -m stages.repro
 
+# Whole files to a worker, so that they share what their fixtures make; the longest are collected first. A thread each: workers are the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
 test: $(READY) $(RENDERS)
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
+
+test-quick: $(READY)
+	@$(PYTEST) -m "not graph and not slow"
 
 compare: $(READY)
 	@$(BIN)/python -m stages.compare
@@ -62,8 +69,8 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(RENDERS): $(READY) stages/simulate/system_libraries.sh
-	@sh stages/simulate/system_libraries.sh $(BIN)/python
+$(RENDERS): $(READY) stages/system_libraries.sh
+	@sh stages/system_libraries.sh $(BIN)/python
 	@touch $@
 
 # The packages that come with torch differ between its builds, as torch itself does, and stay out of the lock.

@@ -14,12 +14,12 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from benchmarks.measuring import Ratio, Work, compare
-from cola_world.evaluation.encoder import EncoderConfig, SimEncoder, VideoEncoder
-from cola_world.evaluation.metrics import ClipFeatures, FrameMetric
-from cola_world.evaluation.perceptual import Trunk, lpips
-from cola_world.evaluation.pixels import PSNR, SSIM
-from cola_world.evaluation.video import VideoMetrics
-from cola_world.models.vision import import_torchvision, import_with_torchvision
+from cola_world.metrics.encoder import EncoderConfig, SimEncoder, VideoEncoder
+from cola_world.metrics.lpips import Trunk, lpips
+from cola_world.metrics.metric_types import ClipFeatures, FrameMetric
+from cola_world.metrics.psnr_ssim import PSNR, SSIM
+from cola_world.metrics.video import VideoMetrics
+from cola_world.models.torchvision_import import import_torchvision, import_with_torchvision
 
 OUT = Path(__file__).with_suffix(".md")
 # Clips, frames and side: those of the profile `cpu`, and 16 frames as video metrics are commonly taken on.

@@ -18,11 +18,10 @@ import torch
 
 from benchmarks import kernels, steps
 from benchmarks.noise import noise_batches
-from cola_world.config import Profile
-from cola_world.parameters import read_profile
+from cola_world.data.batches import CachedBatches
 from cola_world.training import devices
-from cola_world.training.batches import CachedBatches
 from cola_world.training.devices import DeviceConfig, Devices
+from cola_world.workspace.profile import Profile, read_profile
 
 PAGE = Path(__file__).with_suffix(".md")
 HEADING = """# Training on one GPU

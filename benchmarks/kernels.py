@@ -12,10 +12,10 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from cola_world.data.batches import Shapes
 from cola_world.models.layers import Kernel, attend
 from cola_world.models.system import SystemConfig
 from cola_world.training import devices
-from cola_world.training.phases import Shapes
 
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cola_world.config import Profile
-from cola_world.flops import meta_vae
-from cola_world.training.batches import BatchConfig, CachedBatches
+from cola_world.data.batches import CachedBatches
+from cola_world.training.flops import meta_vae
+from cola_world.workspace.profile import Profile
 
 EPISODES = 8
 
@@ -30,5 +30,4 @@ def noise_batches(folder: Path, profile: Profile) -> CachedBatches:
     same = {"corpus": "noise", "group": "oxe", "split": "train", "frames": length, "fps": 10.0}
     same |= {"action_dim": 1, "stride": 1, "evaluation_only": False}
     pd.DataFrame(rows).assign(**same).to_parquet(folder / "clips" / "episodes.parquet")
-    config = BatchConfig(num_frames=clips.num_frames, weights={"noise": 1.0})
-    return CachedBatches(folder / "clips", folder / "latents", config, seed=0)
+    return CachedBatches(folder / "clips", folder / "latents", clips.num_frames, {"noise": 1.0})

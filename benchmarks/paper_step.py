@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from cola_world.data.batches import Batch
+from cola_world.doctor.parameters import table
+from cola_world.models.layers import count
 from cola_world.models.system import System
-from cola_world.parameters import count, read_profile, table
 from cola_world.training.loop import Trainer, TrainingConfig
-from cola_world.training.phases import PHASES, Batch
+from cola_world.training.phases import PHASES
+from cola_world.workspace.profile import read_profile
 
 FRAMES = 2
 SIDE = 256
@@ -35,7 +38,7 @@ def main() -> None:
     system = System(read_profile("paper", Path(".")).system, seed=0)
     built = time.perf_counter()
     Console().print(table("paper", {name: count(part) for name, part in system.parts().items()}))
-    trainer = Trainer(system, PHASES["warmup"], TrainingConfig(batch_size=1), RandomClips(), seed=0)
+    trainer = Trainer(system, PHASES["warmup"], TrainingConfig(batch_size=1, learning_rate=7.5e-5), RandomClips(), seed=0)
     losses = trainer.train_step()
     ended = time.perf_counter()
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

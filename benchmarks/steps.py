@@ -11,16 +11,19 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.kernels import wait
 from benchmarks.measuring import Ratio, compare
-from cola_world.config import Profile
-from cola_world.flops import encoding_flops, meta_vae, peak_flops, step_cost
-from cola_world.models.idm import unit_pixels
+from cola_world.data.batches import Batch, CachedBatches
+from cola_world.models.autoencoder import SDXL, build_autoencoder
+from cola_world.models.pixels import unit_pixels
 from cola_world.models.system import System
-from cola_world.models.vae import SDXL, FrameVAE, build_autoencoder
+from cola_world.models.vae import FrameVAE
 from cola_world.training import devices
-from cola_world.training.batches import CachedBatches, Prefetched
 from cola_world.training.devices import DeviceConfig, Devices
+from cola_world.training.flops import encoding_flops, meta_vae, peak_flops, step_cost
 from cola_world.training.loop import Trainer, TrainingConfig
-from cola_world.training.phases import Batch, Draws, Phase, phase_of
+from cola_world.training.objective import Draws
+from cola_world.training.phases import Phase, phase_of
+from cola_world.training.prefetch import Prefetched
+from cola_world.workspace.profile import Profile
 
 PROFILED = 6  # steps
 TURNS = 7
@@ -38,7 +41,7 @@ class Steps:
         with made.device:  # a GPU's own random numbers make a billion weights in a moment
             model = System(system, seed=0)
         self.phase = phase
-        return Trainer(model, phase_of(phase, system.bottleneck), TrainingConfig(batch_size=1), self.batches, 0, made)
+        return Trainer(model, phase_of(phase, system.bottleneck), TrainingConfig(batch_size=1, learning_rate=7.5e-5), self.batches, 0, made)
 
     def largest(self, trainer: Trainer, most: int) -> int:
         """Clips of an eager step: doubled while they fit, then half of the last doubling."""

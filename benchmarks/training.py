@@ -18,15 +18,15 @@ import pandas as pd
 import torch
 
 from benchmarks.measuring import compare, seconds
+from cola_world.data.batches import CachedBatches
 from cola_world.data.clips import ClipCache, ClipSampler
-from cola_world.models.idm import unit_pixels
+from cola_world.models.pixels import unit_pixels
 from cola_world.models.system import System
 from cola_world.models.vae import load_vae
-from cola_world.plan import RunPlan
-from cola_world.training.batches import CachedBatches
 from cola_world.training.devices import Devices
 from cola_world.training.loop import Trainer
 from cola_world.training.phases import phase_of
+from cola_world.training.plan import RunPlan
 
 OUT = Path(__file__).with_suffix(".md")
 RUNS = ("pretrain", "lam", "warmup", "e2e")
@@ -62,9 +62,9 @@ class Stopwatch:
 def trainer_of(run: str) -> Trainer:
     """As the run begins, but for its parents: their weights do not change what a step costs."""
     plan = RunPlan.model_validate_json(Path("runs/plan", f"{run}.json").read_text())
-    batches = CachedBatches(Path("data/clips"), Path("data/latents"), plan.batches, seed=0)
-    system = System(plan.system, seed=0)
-    return Trainer(system, phase_of(plan.phase, plan.system.bottleneck), plan.training, batches, 0, Devices(plan.devices))
+    batches = CachedBatches(Path("data/clips"), Path("data/latents"), plan.clips.num_frames, plan.weights)
+    system, phase = System(plan.system, seed=0), phase_of(plan.phase, plan.system.bottleneck)
+    return Trainer(system, phase, plan.training, batches, 0, Devices(plan.devices), plan.steps_per_paper_step)
 
 
 def split(run: str) -> str:
@@ -73,8 +73,8 @@ def split(run: str) -> str:
     watch = Stopwatch(trainer.devices.device)
     whole, idle = step_ms(trainer, watch)
     watch.around(trainer.source, "at", "data")
-    watch.around(trainer.system, "latent_actions", "LAM")
-    watch.around(trainer.system.fdm, "loss", "LAM")
+    watch.around(trainer.system.lam, "latent_actions", "LAM")
+    watch.around(trainer.system.lam.fdm, "loss", "LAM")
     watch.around(trainer.system.world_model, "loss", "world model")
     watch.around(trainer.devices, "backward", "backward")
     watch.around(trainer.optimizer, "step", "optimiser")
@@ -143,9 +143,9 @@ def with_pyav(path: Path, frames: np.ndarray) -> np.ndarray:
 def loaders() -> list[str]:
     """Clips a second from the cache, against the same clips from mp4s."""
     plan = RunPlan.model_validate_json(Path("runs/plan/e2e.json").read_text())
-    batches = CachedBatches(Path("data/clips"), Path("data/latents"), plan.batches, seed=0)
+    batches = CachedBatches(Path("data/clips"), Path("data/latents"), plan.clips.num_frames, plan.weights)
     sampler = ClipSampler(
-        ClipCache.open(Path("data/clips")), num_frames=plan.batches.num_frames, weights=plan.batches.weights, split="train", seed=0
+        ClipCache.open(Path("data/clips")), num_frames=plan.clips.num_frames, weights=plan.weights, split="train", seed=0
     )
     size, rows = plan.training.batch_size, []
     for name, read in {"decord": with_decord, "PyAV": with_pyav}.items():

@@ -1,9 +1,11 @@
-"""The steps of the paper, one folder each. Every entry runs from the repository's root: `python -m stages.<name>`."""
+"""The stages of the pipeline, one thin module each. Run them from the root of the repository: `python -m
+stages.<name>`.
+"""
 
 import os
 from pathlib import Path
 
-# A queued experiment runs in a copy below .dvc/tmp/exps; what this workspace has trained already it need not train again.
+# A queued experiment runs in a copy below .dvc/tmp/exps and need not train again what this workspace has trained.
 _QUEUE = (".dvc", "tmp", "exps")
 _here = Path.cwd()
 for _folder in _here.parents:

@@ -1,8 +1,9 @@
-"""Figures 2 and 3 at another scale than params.yaml's, in pieces of a few minutes and without DVC: run by `make headline-gpu`.
+"""Figures 2 and 3 at another scale than that of params.yaml, in pieces of a few minutes: run by `make headline-gpu`.
 
-Makes a workspace of its own (build/<scale>), whose reports are this repository's reports/<scale>. Each call goes on where the one
-before ended; when its minutes are over it ends by itself, with the state of what was training saved. A workspace may begin with
-data/clips, or data/latents too, that were made elsewhere. Run: python -m stages.headline --scale gpu --minutes 10
+Stages and their order are those of DVC's graph. DVC itself does not run, so a stage may end when the minutes are
+over, with its state saved, and the next call resumes it. The workspace is build/<scale>, and its reports are
+reports/<scale>. It may begin with data/clips, or data/latents too, that were made elsewhere.
+Run: python -m stages.headline --scale gpu --minutes 10
 """
 
 import argparse
@@ -11,70 +12,116 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from dvc.repo import Repo
+from dvc.stage import Stage
 
-from cola_world import config, plan
-from cola_world.files import locked
-from cola_world.lifeline import die_with_parent
-from cola_world.weights import read_table
+from cola_world.running.files import locked
+from cola_world.running.process import die_with_parent
+from cola_world.workspace.plan import Files, write
+from stages.plan import resolved
 
-Files = dict[str, dict[str, Any]]
 LINKED = ("stages", "src", "notebooks", "data/paper", "data/weights.yaml")
-CLIPS, LATENTS = "data/clips/card.json", "data/latents/card.json"
 PAGES = ("results", "figure2_collapse", "figure3_warmup", "index")
-# What Figures 2 and 3 show, with the runs that it starts from; `e2e_from_` the points of the sweep.
-RUNS = ("pretrain", "lam", "warmup", "e2e", "naive_random", "naive_pretrained_idm", "both_random")
-# For a stage to notice that its time is up; one that does not is killed, and goes on from what it has saved, if it saves.
+COSTS = "runs/cost/"
+OF_THE_CODE = ("code/", "open_choices")  # plans about the code, not the dials
+# Time for a stage to notice that its time is up. One that does not is killed, and resumes from what it saved.
 GRACE_S = 60.0
 
 
 class Step(NamedTuple):
-    """A stage's call, the file that it writes last (none: it is always called), and one that was made of it since."""
+    """A stage: its call, what it reads, and what it makes besides its cost. One that makes nothing is always called."""
 
     words: tuple[str, ...]
-    made: str = ""
-    used: str = ""
+    deps: tuple[str, ...] = ()
+    outs: tuple[str, ...] = ()
 
-    def needed(self, root: Path) -> bool:
-        return not any(name and (root / name).is_file() for name in (self.made, self.used))
+    def __str__(self) -> str:
+        return " ".join(self.words)
+
+    def begun(self, root: Path) -> Path:
+        """Return the file that exists from the beginning of a stage to its good end."""
+        return root / ".cola" / "headline" / f"{'_'.join(self.words)}.begun"
+
+    def made(self, root: Path) -> bool:
+        return bool(self.outs) and all((root / out).exists() for out in self.outs) and not self.begun(root).exists()
 
 
-def steps(files: Files, reports: bool) -> Iterator[Step]:
-    """In the graph's order; `files` are the plans that the dials resolve to."""
-    for name in files:
-        if name.startswith("simulate/"):
-            corpus = name.partition("/")[2]
-            yield Step(("simulate", corpus), f"data/raw/{corpus}/meta/info.json", CLIPS)
-    yield Step(("manifest",), "data/manifests/manifest.parquet", CLIPS)
-    yield Step(("clips",), CLIPS)
-    yield Step(("vae",), "runs/vae/latent_statistics.json", LATENTS)
-    yield Step(("latents",), LATENTS)
-    for run, content in files.items():
-        if content.get("phase") and (run in RUNS or run.startswith("e2e_from_")):
-            own_stage = run in ("pretrain", "lam", "warmup")
-            yield Step((run,) if own_stage else ("e2e", run), f"runs/{run}/cost.json")
-    for page in PAGES if reports else ():
-        yield Step(("report", page))
+def steps(files: Files, dials: dict[str, Any]) -> list[Step]:
+    """Return the stages that the figures' runs need, in the order of DVC's graph: of the planned runs, those of all
+    seeds.
+    """
+    heavy = {name for name, row in dials["runs"].items() if row.get("seeds") == "heavy_seeds"}
+    with Repo(".") as repo:
+        graph, root = repo.index.graph, repo.root_dir
+        outs = {relative(out.fs_path, root): stage for stage in graph for out in stage.outs}
+        wanted = [outs[f"runs/{name}"] for name, content in files.items() if "phase" in content and name not in heavy]
+        order = dict.fromkeys(stage for own in wanted for stage in upstream(graph, own))
+        return [step_of(stage, root) for stage in order if is_planned(stage, files)]
+
+
+def upstream(graph: Mapping[Stage, Iterable[Stage]], stage: Stage) -> Iterator[Stage]:
+    """Yield all that the stage needs, each after what it needs itself, then the stage."""
+    for needed in graph[stage]:
+        yield from upstream(graph, needed)
+    yield stage
+
+
+def relative(path: str, root: str) -> str:
+    return Path(path).relative_to(root).as_posix()
+
+
+def is_planned(stage: Stage, files: Files) -> bool:
+    """Return False for the plan, which is made already, and for corpora that the dials leave out."""
+    stage_name, *arguments = words_of(stage)
+    return stage_name != "plan" and (stage_name != "simulate" or f"simulate/{arguments[0]}" in files)
+
+
+def words_of(stage: Stage) -> tuple[str, ...]:
+    """`python -m stages.<name> <argument>` without its first two words."""
+    _, _, module, *arguments = stage.cmd.split()
+    return module.removeprefix("stages."), *arguments
+
+
+def step_of(stage: Stage, root: str) -> Step:
+    deps, outs = ([relative(entry.fs_path, root) for entry in entries] for entries in (stage.deps, stage.outs))
+    return Step(words_of(stage), tuple(deps), tuple(out for out in outs if not out.startswith(COSTS)))
+
+
+def missing(order: list[Step], root: Path) -> list[Step]:
+    """Return the steps whose outputs are missing and needed: at the end of the graph, or by another missing step."""
+    found: list[Step] = []
+    for step in reversed(order):
+        users = [other for other in order if any(within(dep, out) for dep in other.deps for out in step.outs)]
+        if not step.made(root) and (not users or any(user in found for user in users)):
+            found.insert(0, step)
+    return found
+
+
+def within(path: str, folder: str) -> bool:
+    """Tell whether one of two paths lies in the other."""
+    return f"{path}/".startswith(f"{folder}/") or f"{folder}/".startswith(f"{path}/")
 
 
 def workspace(root: Path, dials: dict[str, Any]) -> Files:
-    """Lay out `root` -> what its dials resolve to; ValueError where it was begun with others."""
+    """Lay out `root` -> what its dials resolve to. Raises ValueError if it was begun with others."""
     for name in LINKED:
         link(root / name, Path(name))
     target = Path("reports", dials["scale"])
     target.mkdir(parents=True, exist_ok=True)
     link(root / "reports", target)
     (root / "params.yaml").write_text(yaml.safe_dump(dials, sort_keys=False))
-    files = plan.resolve(*config.load(root), read_table(root / "data" / "weights.yaml"))
+    files = resolved(root)
     for name, content in files.items():
         path = root / "runs" / "plan" / f"{name}.json"
-        if path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(content)):
+        changed = path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(content))
+        if changed and not name.startswith(OF_THE_CODE):
             raise ValueError(f"{path}: {root} was begun with other dials; take another --root, or remove that one")
-    plan.write(files, root / "runs" / "plan")
+    write(files, root / "runs" / "plan")
     return files
 
 
@@ -89,24 +136,28 @@ def call(step: Step, root: Path, end: float) -> int:
     sources = os.pathsep.join([str(Path("src").absolute()), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"COLA_UNTIL": str(end), "PYTHONPATH": sources}
     stage, *arguments = step.words
+    step.begun(root).parent.mkdir(parents=True, exist_ok=True)
+    step.begun(root).touch()
     try:
         command = [sys.executable, "-m", f"stages.{stage}", *arguments]
-        return subprocess.run(command, cwd=root, env=environment, timeout=end - time.time() + GRACE_S, check=False).returncode
+        status = subprocess.run(command, cwd=root, env=environment, timeout=end - time.time() + GRACE_S, check=False).returncode
     except subprocess.TimeoutExpired:
         return 1
+    if status == 0:
+        step.begun(root).unlink()
+    return status
 
 
-def go_on(root: Path, files: Files, end: float, reports: bool) -> str:
-    """Call what is missing until the time is up -> what is left to do, as a line; ValueError where a stage fails."""
-    todo = [step for step in steps(files, reports) if step.needed(root)]
+def go_on(root: Path, order: list[Step], end: float, reports: bool) -> str:
+    """Call missing steps until the time is up -> what is left to do, as a line. Raises ValueError if a stage fails."""
+    todo = missing(order, root) + [Step(("report", page)) for page in PAGES if reports]
     for number, step in enumerate(todo):
-        name = " ".join(step.words)
         if time.time() < end:
             if call(step, root, end) == 0:
                 continue
             if time.time() < end:
-                raise ValueError(f"headline: {name} failed; its own message is above")
-        return f"headline: the time is up; {len(todo) - number} of {len(todo)} steps are left, {name} first; call again to go on"
+                raise ValueError(f"headline: {step} failed; its own message is above")
+        return f"headline: the time is up; {len(todo) - number} of {len(todo)} steps are left, {step} first; call again to go on"
     return f"headline: nothing is left to do; {root}/runs holds the runs" + (f", {root}/reports the pages" if reports else "")
 
 
@@ -120,17 +171,24 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def headline_dials(scale: str, seeds: list[int] | None) -> dict[str, Any]:
+    """Return the dials of params.yaml at another scale, without corpora for evaluation only, which neither figure
+    shows.
+    """
+    dials = yaml.safe_load(Path("params.yaml").read_text()) | {"scale": scale}
+    dials |= {"seeds": seeds} if seeds else {}
+    dials["corpora"] = {name: row for name, row in dials["corpora"].items() if not row.get("evaluation_only")}
+    return dials
+
+
 def main(words: list[str] | None = None) -> str:
     die_with_parent()
     chosen = parse(words)
-    dials = yaml.safe_load(Path("params.yaml").read_text()) | {"scale": chosen.scale}
-    dials |= {"seeds": chosen.seeds} if chosen.seeds else {}
-    # What is for evaluation only is of neither figure.
-    dials["corpora"] = {name: row for name, row in dials["corpora"].items() if not row.get("evaluation_only")}
     root = chosen.root or Path("build", chosen.scale)
     with locked(root / ".cola" / "headline"):
-        files = workspace(root, dials)
-        return go_on(root, files, time.time() + 60 * chosen.minutes, chosen.reports)
+        dials = headline_dials(chosen.scale, chosen.seeds)
+        order = steps(workspace(root, dials), dials)
+        return go_on(root, order, time.time() + 60 * chosen.minutes, chosen.reports)
 
 
 if __name__ == "__main__":

@@ -107,10 +107,10 @@ def run_dvc(arguments: list[str]) -> tuple[int, float]:
 
 def explain_failure() -> None:
     """Name the dial that is wrong, if one is: DVC says less when it cannot even read the pipelines with it."""
-    from cola_world import config  # it brings torch, which a run in good order does not need here
+    from cola_world.workspace.profile import load  # it brings torch, which a run in good order does not need here
 
     try:
-        config.load(Path("."))
+        load(Path("."))
     except ValueError as error:
         print(error, file=sys.stderr)
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from tiny import CONFIG
 
-from cola_world.plan import Parent, RunPlan
-from cola_world.training.run import Inputs
+from cola_world.running.folders import Folders
+from cola_world.training.plan import Parent, RunPlan
 
 
-def make(folder: Path, episodes: int = 6, frames: int = 8) -> Inputs:
+def make(folder: Path, episodes: int = 6, frames: int = 8) -> Folders:
     """Two corpora of short episodes, 18-px frames for 16-px crops, two views."""
     rng, count = np.random.default_rng(0), 2 * episodes * frames
-    inputs = Inputs(folder / "clips", folder / "latents", folder / "runs")
+    inputs = Folders(folder)
     for path in (inputs.clips, inputs.latents):
         path.mkdir(parents=True)
     np.save(inputs.clips / "frames.npy", rng.integers(0, 256, (count, 18, 18, 3), dtype=np.uint8))
@@ -37,9 +37,9 @@ def make(folder: Path, episodes: int = 6, frames: int = 8) -> Inputs:
 def plan(run: str, phase: str, parents: tuple[Parent, ...] = (), start: int = 0, steps: int = 12, **changes) -> RunPlan:
     """A run of a few optimiser steps; one paper step is one of them."""
     values = {
-        "run": run, "phase": phase, "scale": "smoke", "seeds": [1], "parents": parents, "start_step": start,
+        "run": run, "phase": phase, "scale": "smoke", "seeds": [1], "parents": list(parents), "start_step": start,
         "steps": steps, "snapshots": [steps], "log_every": 4, "steps_per_paper_step": 1.0, "workers": 1,
-        "batches": {"num_frames": 3, "weights": {"arm": 0.5, "hand": 0.5}, "heldout_clips": 6},
+        "clips": {"size": 18, "crop": 16, "views": 2, "num_frames": 3, "heldout_clips": 6}, "weights": {"arm": 0.5, "hand": 0.5},
         "system": CONFIG, "training": {"batch_size": 2, "learning_rate": 1e-3, "rise": 3},
         "continued": phase == "warmup",
     }  # fmt: skip

@@ -11,6 +11,15 @@ ROOT = Path(__file__).resolve().parents[1]
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
 
 
+# The longest files begin first, and what waits for the graph comes last, so that no worker waits for long.
+FIRST, LAST = ("test_graph", "test_faults", "test_pages"), ("test_graph_changes",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(FIRST)} | dict.fromkeys(LAST, len(FIRST) + 1)
+    items.sort(key=lambda item: rank.get(item.path.stem, len(FIRST)))
+
+
 def repository_files() -> list[Path]:
     """Files that are or will be in git, relative to the root."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -37,6 +46,14 @@ def plain_environment():
     """Neither a hook's git variables nor another program's scratch folder reach what tests start."""
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "COLA_SCRATCH"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Path:
+    """A folder with the repository's dials and profiles, to be turned."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "stages" / "profiles", tmp_path / "stages" / "profiles")
+    return tmp_path
 
 
 @pytest.fixture

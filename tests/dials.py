@@ -5,8 +5,9 @@ from pathlib import Path
 import yaml
 from conftest import ROOT
 
-from cola_world import config, measuring, plan
-from cola_world.weights import read_table
+from cola_world.weights.public import read_table
+from cola_world.workspace import plan
+from cola_world.workspace.profile import load
 
 
 def edit(workspace: Path, key: str, value: object, file: str = "params.yaml") -> None:
@@ -21,8 +22,8 @@ def edit(workspace: Path, key: str, value: object, file: str = "params.yaml") ->
 
 
 def resolved(workspace: Path) -> dict:
-    dials = *config.load(workspace), read_table(ROOT / "data" / "weights.yaml")
-    return plan.resolve(*dials) | measuring.resolve(*dials)
+    """Every plan below runs/plan, by its file stem."""
+    return plan.resolve(*load(workspace), read_table(ROOT / "data" / "weights.yaml"))
 
 
 def add_runs(workspace: Path, rows: dict) -> None:

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from tiny import CONFIG
 
 from cola_world.models.stdit3 import STDiT3
-from cola_world.weights import PublicFile
+from cola_world.weights.public import PublicFile
 
 ROW = {
     "repository": "someone/model", "file": "model.safetensors", "revision": "0" * 40, "size": None, "sha256": None,

@@ -11,16 +11,16 @@ from conftest import ROOT
 from PIL import Image
 from tiny import CONFIG, awake
 
-from cola_world import export
-from cola_world.actions import picture, read_frames
 from cola_world.cli import main
-from cola_world.config import Profile, parse
 from cola_world.data.video import VideoWriter, decode
-from cola_world.hub import ActionWorldModel, Frames, LatentActionModel, ModelConfig
-from cola_world.models.system import System
-from cola_world.models.vae import VAEConfig, build_autoencoder
-from cola_world.parameters import count_parts
-from cola_world.training.batches import to_video
+from cola_world.inference import export
+from cola_world.inference.actions import picture, read_frames
+from cola_world.models.autoencoder import VAEConfig, build_autoencoder
+from cola_world.models.pixels import to_video
+from cola_world.models.system import System, count_parts
+from cola_world.weights.hub import ActionWorldModel, Frames, LatentActionModel, ModelConfig
+from cola_world.workspace.faults import parse
+from cola_world.workspace.profile import Profile
 
 MODEL = ModelConfig(system=CONFIG, frames=Frames(num_frames=3, size=18, crop=16))
 FRAMES = 10
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
     """A LAM, a world model, a VAE that fits them, a video and a picture."""
     out = tmp_path_factory.mktemp("models")
     system, lam, model = awake(), LatentActionModel(MODEL), ActionWorldModel(MODEL)
-    lam.idm.load_state_dict(system.idm.state_dict())
+    lam.idm.load_state_dict(system.lam.idm.state_dict())
     with torch.no_grad():  # codes are what the IDM gives for other clips, so that more than one is used
         clips = torch.rand(8, 3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
         lam.quantizer.codebook.copy_(lam.idm(clips).flatten(0, 2))

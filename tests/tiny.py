@@ -2,8 +2,8 @@
 
 import torch
 
+from cola_world.data.batches import Batch
 from cola_world.models.system import System, SystemConfig
-from cola_world.training.phases import Batch
 
 CONFIG = SystemConfig(
     idm={"image_size": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2},

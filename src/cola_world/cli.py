@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-# torch takes seconds to import, which `cola --help` need not wait for: every command imports what it uses.
+# Importing torch takes seconds, which `cola --help` need not wait for: every command imports what it uses.
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,9 +71,9 @@ def add_encode(command: argparse.ArgumentParser) -> None:
 
 
 def encode_actions(chosen: argparse.Namespace) -> None:
-    from cola_world.actions import encode
-    from cola_world.hub import LatentActionModel, load
-    from cola_world.progress import Bar
+    from cola_world.inference.actions import encode
+    from cola_world.running.progress import Bar
+    from cola_world.weights.hub import LatentActionModel, load
 
     existing(chosen.video)
     lam = to_device(load(LatentActionModel, chosen.lam), chosen.device)
@@ -94,11 +94,11 @@ def add_imagine(command: argparse.ArgumentParser) -> None:
 
 
 def imagine_video(chosen: argparse.Namespace) -> None:
-    from cola_world.actions import read_actions
-    from cola_world.hub import ActionWorldModel, load
-    from cola_world.imagine import imagine
+    from cola_world.inference.actions import read_actions
+    from cola_world.inference.imagine import imagine
     from cola_world.models.vae import FrameVAE
-    from cola_world.progress import Bar
+    from cola_world.running.progress import Bar
+    from cola_world.weights.hub import ActionWorldModel, load
 
     actions = read_actions(existing(chosen.actions))
     existing(chosen.frame)
@@ -120,7 +120,7 @@ def add_export(command: argparse.ArgumentParser) -> None:
 
 
 def export_run(chosen: argparse.Namespace) -> None:
-    from cola_world.export import export
+    from cola_world.inference.export import export
 
     for folder in export(chosen.name, chosen.seed, chosen.to, chosen.root, chosen.steps):
         print(folder)
@@ -135,7 +135,9 @@ def add_params(command: argparse.ArgumentParser) -> None:
 def print_params(chosen: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from cola_world.parameters import count_parts, read_profile, table
+    from cola_world.doctor.parameters import table
+    from cola_world.models.system import count_parts
+    from cola_world.workspace.profile import read_profile
 
     Console().print(table(chosen.scale, count_parts(read_profile(chosen.scale, chosen.root).system)))
 
@@ -151,11 +153,11 @@ def add_doctor(command: argparse.ArgumentParser) -> None:
 
 
 def print_doctor(chosen: argparse.Namespace) -> int:
-    """-> 1 when something is missing or will not fit."""
+    """Return 1 if something is missing or will not fit."""
     from rich.console import Console
 
-    from cola_world.doctor import examine
-    from cola_world.doctor_tables import show
+    from cola_world.doctor.report import examine
+    from cola_world.doctor.tables import show
 
     report = examine(chosen.root, chosen.scale, chosen.devices, chosen.memory_gb, chosen.peak_tflops, chosen.mfu)
     return show(report, Console())
@@ -168,7 +170,7 @@ def existing(path: Path) -> Path:
 
 
 def to_device(model, device: str):
-    """The model on `device` and in evaluation mode; ValueError where torch has no such device."""
+    """Move the model to `device` in evaluation mode. Raises ValueError if torch has no such device."""
     try:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts

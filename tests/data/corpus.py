@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cola_world.data.config import CorpusConfig, ManifestConfig
-from cola_world.data.lerobot import write_dataset
+from cola_world.data.corpora import CorpusConfig
+from cola_world.data.lerobot_writer import write_dataset
 
 FPS, SIZE, FRAMES = 10, 32, 12
 
@@ -25,6 +25,6 @@ def write_corpus(root: Path, episodes: int, action_dim: int = 2, frames: int = F
     write_dataset(root, rows, fps=FPS, size=(SIZE, SIZE), action_dim=action_dim, robot="none", action_names=names)
 
 
-def manifest_plan(root: Path, *names: str, **fields: object) -> ManifestConfig:
-    corpora = {name: CorpusConfig(path=str(root / name), group="oxe", **fields) for name in names}
-    return ManifestConfig(corpora=corpora)
+def brought(root: Path, *names: str, **fields: object) -> dict[str, CorpusConfig]:
+    """Corpora that lie below `root`."""
+    return {name: CorpusConfig(path=str(root / name), group="oxe", **fields) for name in names}

@@ -12,7 +12,8 @@ import pytest
 from corpus import FRAMES, SIZE, actions, pictures, write_corpus
 
 from cola_world.data import video
-from cola_world.data.lerobot import CAMERA, EPISODES_PER_VIDEO, open_dataset
+from cola_world.data.lerobot import CAMERA, open_dataset
+from cola_world.data.lerobot_writer import EPISODES_PER_VIDEO
 from cola_world.data.video import X264, VideoWriter, decode
 
 EPISODES = EPISODES_PER_VIDEO + 2

@@ -4,10 +4,11 @@ import pytest
 import torch
 from tiny import CONFIG, CONFIGS, RandomBatches, awake
 
-from cola_world.evaluation.prediction import NOISE_SEED, Sampling, load_system, predict
-from cola_world.models.vae import FrameVAE, VAEConfig, build_autoencoder
+from cola_world.data.batches import Batch
+from cola_world.evaluation.prediction import NOISE_SEED, PredictionConfig, load_system, predict
+from cola_world.models.autoencoder import VAEConfig, build_autoencoder
+from cola_world.models.vae import FrameVAE
 from cola_world.training import checkpoint
-from cola_world.training.phases import Batch
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_a_clip_is_sampled_by_its_own_noise_and_the_actions_of_its_real_video(va
     system, batch = awake(), clips()
     noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(NOISE_SEED))
     with torch.no_grad():
-        actions = system.latent_actions(batch.video).z_BAMZ.flatten(2)
+        actions = system.lam.latent_actions(batch.video).z_BAMZ.flatten(2)
         imagined = system.world_model.denoise(batch.latents[3:4, :1], actions[3:4], noise[3:4])
         expected = vae.decode(imagined, 4)
     torch.testing.assert_close(predict(system, vae, batch, 8)[3:4, 1:], expected[:, 1:], atol=1e-4, rtol=1e-4)
@@ -82,7 +83,7 @@ def test_a_system_is_put_together_from_its_line_and_samples_as_it_is_told(tmp_pa
         tensors = {f"{part}.{n}": p for part, module in modules.items() for n, p in module.named_parameters()}
         files.append(tmp_path / f"{name}.safetensors")
         checkpoint.save(tensors | {"optimizer/step/idm.patch.weight": torch.ones(1)}, files[-1])
-    found = load_system(CONFIG, files, Sampling(steps=3, guidance=1.5))
+    found = load_system(CONFIG, files, PredictionConfig(clips=2, steps=3, guidance=1.5))
     assert (found.world_model.flow.sampling_steps, found.world_model.flow.guidance) == (3, 1.5) and not found.training
     for part, source in {"idm": parent, "quantizer": parent, "stdit3": own, "action_adaln": own}.items():
         pairs = zip(found.parts()[part].parameters(), source.parts()[part].parameters(), strict=True)

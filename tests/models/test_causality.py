@@ -9,7 +9,7 @@ FRAMES = 5
 
 @pytest.mark.parametrize("frame", range(1, FRAMES))
 def test_idm_action_depends_on_frames_up_to_its_pair(frame):
-    idm, video = awake().idm, torch.rand(2, FRAMES, 3, 16, 16)
+    idm, video = awake().lam.idm, torch.rand(2, FRAMES, 3, 16, 16)
     changed = video.clone()
     changed[:, frame] += 0.5
     before, after = idm(video), idm(changed)

@@ -60,7 +60,7 @@ def test_gradient_passes_through_the_sample():
 def test_the_system_gives_it_the_same_shape_as_codes_at_the_gain():
     louder = CONTINUOUS.model_copy(update={"action_gain": 3.0})
     video = torch.rand(3, 4, 3, 16, 16)
-    out = system(config=louder).latent_actions(video)
+    out = system(config=louder).lam.latent_actions(video)
     assert out.z_BAMZ.shape == (3, 3, 2, 32)
     assert torch.equal(out.z_BAMZ, 3 * out.mean_BAMZ)
 

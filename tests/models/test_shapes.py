@@ -30,7 +30,7 @@ def test_parameters_at_the_papers_size(build, expected):
 
 
 def test_latent_actions_are_two_tokens_of_thirty_two():
-    out = system().latent_actions(torch.rand(3, 4, 3, 16, 16))
+    out = system().lam.latent_actions(torch.rand(3, 4, 3, 16, 16))
     assert out.z_BAMZ.shape == (3, 3, 2, 32) and out.indices_BAM.shape == (3, 3, 2)
 
 
@@ -56,4 +56,4 @@ def test_each_frame_is_modulated_by_its_own_timestep():
 def test_one_seed_starts_every_part_alike_whatever_else_is_built():
     a, b, other = system(1), system(1), system(2)
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
-    assert not torch.equal(a.quantizer.codebook, other.quantizer.codebook)
+    assert not torch.equal(a.lam.quantizer.codebook, other.lam.quantizer.codebook)

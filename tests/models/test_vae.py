@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cola_world.models import opensora_vae, vae
+from cola_world.models import autoencoder, opensora_vae
+from cola_world.models.autoencoder import VAEConfig, build_autoencoder, read_sdxl
 from cola_world.models.opensora_vae import PUBLISHED, OpenSoraVAE, OpenSoraVAEConfig
 from cola_world.models.temporal_vae import TemporalVAEConfig
-from cola_world.models.vae import FRAMES_PER_LATENT, FrameVAE, VAEConfig, build_autoencoder, load_vae, read_sdxl
+from cola_world.models.vae import FRAMES_PER_LATENT, FrameVAE, load_vae
 
 SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
 TINY = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
@@ -53,7 +54,7 @@ def test_frames_at_a_time_change_nothing(monkeypatch):
     model, video = frame_vae(), torch.rand(2, 3, 3, 8, 8)
     latents = model.encode(video)
     decoded = model.decode(latents)
-    monkeypatch.setattr(vae, "PIXELS_AT_A_TIME", 2 * 64)
+    monkeypatch.setattr(autoencoder, "PIXELS_AT_A_TIME", 2 * 64)
     assert torch.allclose(model.encode(video), latents, atol=1e-6)
     assert torch.allclose(model.decode(latents), decoded, atol=1e-6)
 

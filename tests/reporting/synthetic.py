@@ -119,6 +119,8 @@ def write_plan(root: Path, seeds: list[int], scale: str = "cpu") -> None:
         "notes": ["no corpus of the group 'agibot' at this scale: its share goes to the others"],
     }
     dump(root / "runs" / "plan" / "report.json", plan)
+    choice = {"file": "src/cola_world/models/flow.py", "line": 1, "subject": "shift", "reason": "because it is left open."}
+    dump(root / "runs" / "plan" / "open_choices.json", {"choices": [choice]})
 
 
 def write_all(root: Path, seeds: list[int], log_every: int = 5000, scale: str = "cpu") -> None:

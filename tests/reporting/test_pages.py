@@ -8,7 +8,6 @@ import synthetic
 from conftest import ROOT
 
 from cola_world.reporting import render, results, site
-from cola_world.reporting.assumptions import assumptions
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [path.stem for path in NOTEBOOKS]
@@ -140,25 +139,3 @@ def test_readme_reads_on_the_repositorys_page_and_holds_no_cost(root):
 def test_an_unknown_page_is_one_clear_line(root):
     with pytest.raises(ValueError, match="no page; the pages are figure1"):
         render.render("figure9", root)
-
-
-def test_assumptions_are_found_in_comments_and_docstrings(tmp_path):
-    source = tmp_path / "src" / "a.py"
-    source.parent.mkdir()
-    source.write_text(
-        "class A:\n"
-        "    # not in paper: because it is\n"
-        "    # unstated.\n"
-        "    clip: float = 1.0\n"
-        "    size = 3  # not in paper: because three is enough.\n"
-        "def f():\n"
-        '    """Does.\n\n'
-        "    not in paper: because so\n"
-        '    it goes.\n    """\n'
-    )
-    found = [(each.line, each.subject, each.reason) for each in assumptions(tmp_path)]
-    assert found == [
-        (2, "clip: float = 1.0", "because it is unstated."),
-        (5, "size = 3", "because three is enough."),
-        (9, "f", "because so it goes."),
-    ]

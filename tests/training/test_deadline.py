@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from caches import make, plan
 
-from cola_world import deadline
-from cola_world.training import latents, run, vae
-from cola_world.training.latents import cache_latents
+from cola_world.data import latents
+from cola_world.data.latents import cache_latents
+from cola_world.running import deadline
+from cola_world.training import run, vae
 from cola_world.training.vae import VAEPlan, make_vae
 
-SMALL = {"kind": "small", "model": {"channels": [8, 8, 8], "groups": 4}, "crop": 16, "views": 2, "steps": 8, "batch_size": 4}
-PLAN = VAEPlan.model_validate(SMALL | {"learning_rate": 2e-3})
+SMALL = {"kind": "small", "model": {"channels": [8, 8, 8], "groups": 4}, "steps": 8, "batch_size": 4}
+PLAN, OTHER = (VAEPlan(vae=SMALL | {"learning_rate": rate}, crop=16, views=2) for rate in (2e-3, 1e-3))
 
 
 class Stopped(Exception):
@@ -57,21 +58,22 @@ def content(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("moment", [time.time() - 1, time.time() + 3600])
-def test_a_deadline_is_a_moment(monkeypatch, moment):
+@pytest.mark.parametrize("seconds", [-1, 3600])
+def test_a_deadline_is_a_moment(monkeypatch, seconds):
     assert not deadline.late()
+    moment = time.time() + seconds
     monkeypatch.setenv("COLA_UNTIL", str(moment))
     assert deadline.late() == (moment < time.time())
 
 
 def test_a_run_whose_time_is_up_saves_and_goes_on_with_the_same_bits(inputs, tmp_path, monkeypatch):
-    whole = run.run_seed(plan("run", "e2e"), 1, inputs, silent)
+    whole = run.train(plan("run", "e2e"), 1, inputs, silent)
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "other"))
     monkeypatch.setenv("COLA_UNTIL", "0")
     for step in range(1, 12):
         with pytest.raises(ValueError, match=f"run seed 1: its time is up at optimiser step {step} of 12; run again, it goes on"):
-            run.run_seed(plan("run", "e2e"), 1, inputs, silent)
-    late = run.run_seed(plan("run", "e2e"), 1, inputs, silent)  # whose last step is all that was left
+            run.train(plan("run", "e2e"), 1, inputs, silent)
+    late = run.train(plan("run", "e2e"), 1, inputs, silent)  # whose last step is all that was left
     for name in ("snapshots/12.safetensors", "metrics.csv"):
         assert (whole / name).read_bytes() == (late / name).read_bytes()
 
@@ -82,7 +84,7 @@ def test_saving_that_takes_long_is_done_more_rarely(inputs, monkeypatch):
     monkeypatch.setattr(run, "SAVE_EVERY_S", 1.0)
     monkeypatch.setattr(run.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(run.SeedRun, "save_state", lambda self, losses: (saves.append(self.trainer.step), now.__setitem__(0, now[0] + 2)))
-    run.run_seed(plan("run", "lam", steps=60), 1, inputs, lambda done, total: now.__setitem__(0, now[0] + 0.1))
+    run.train(plan("run", "lam", steps=60), 1, inputs, lambda done, total: now.__setitem__(0, now[0] + 0.1))
     assert saves[0] in (11, 12) and all(b - a in (20, 21, 22) for a, b in zip(saves, saves[1:], strict=False)) and len(saves) == 3
 
 
@@ -120,9 +122,8 @@ def test_latents_that_were_stopped_are_the_same(inputs, tmp_path, monkeypatch, b
 def test_another_vae_has_latents_of_its_own(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(latents, "FRAMES_AT_A_TIME", 20)
     monkeypatch.setattr(latents, "SAVE_EVERY_S", 0.0)
-    other = VAEPlan.model_validate(SMALL | {"learning_rate": 1e-3})
     make_vae(inputs.clips, PLAN, tmp_path / "vae", silent)
-    make_vae(inputs.clips, other, tmp_path / "other", silent)
+    make_vae(inputs.clips, OTHER, tmp_path / "other", silent)
     with pytest.raises(Stopped):
         cache_latents(inputs.clips, tmp_path / "vae", tmp_path / "out", 16, 2, stop_after(3))
     cache_latents(inputs.clips, tmp_path / "other", tmp_path / "out", 16, 2, silent)

@@ -14,7 +14,7 @@ from cola_world.training import checkpoint
 from cola_world.training.devices import DeviceConfig, Devices
 from cola_world.training.loop import Trainer, TrainingConfig
 from cola_world.training.phases import phase_of
-from cola_world.training.run import run_seed
+from cola_world.training.run import train
 
 ROOT = Path(__file__).parents[2]
 CONFIG = TrainingConfig(batch_size=8, learning_rate=1e-3, rise=3)
@@ -46,9 +46,8 @@ def launched(a_plan, inputs, ranks: int, scratch: Path) -> subprocess.CompletedP
     """The run of seed 1 under torchrun."""
     file = scratch.with_suffix(".json")
     file.write_text(a_plan.model_dump_json())
-    folders = [word for name, folder in inputs._asdict().items() for word in (f"--{name}", str(folder))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    command += ["-m", "cola_world.training.worker", str(file), "--seed", "1", *folders]
+    command += ["-m", "cola_world.training.run", str(file), "--seed", "1", "--root", str(inputs.root)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "COLA_SCRATCH": str(scratch)}
     return subprocess.run(command, env=environment | {"ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True, check=False)
 
@@ -67,7 +66,7 @@ def test_two_processes_are_one(tmp_path, monkeypatch, parallel):
     result = launched(a_plan, inputs, 2, tmp_path / "two")
     assert result.returncode == 0, result.stderr[-3000:]
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "one"))
-    folder = run_seed(plan("run", "e2e", training=training), 1, inputs, lambda done, total: None)
+    folder = train(plan("run", "e2e", training=training), 1, inputs, lambda done, total: None)
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert one.keys() == two.keys()
     assert max(abs(one[key] - two[key]) for key in one) < 1e-5

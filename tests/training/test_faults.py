@@ -15,7 +15,7 @@ import torch
 from caches import make, plan
 from safetensors import safe_open
 
-from cola_world.training import checkpoint, pool, run
+from cola_world.training import checkpoint, run, runs
 from cola_world.training.loop import Trainer
 
 
@@ -45,7 +45,7 @@ def go_on(done: int, total: int) -> None:
 def stopped(inputs, tmp_path, step: int):
     """A run that was killed after `step`, and its folder."""
     with pytest.raises(Stopped):
-        run.run_seed(plan("run", "e2e"), 1, inputs, stop_at(step))
+        run.train(plan("run", "e2e"), 1, inputs, stop_at(step))
     [folder] = (tmp_path / "scratch" / "runs").iterdir()
     return folder
 
@@ -57,7 +57,7 @@ def result(folder) -> bytes:
 @pytest.fixture
 def undisturbed(inputs, tmp_path, monkeypatch) -> bytes:
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "undisturbed"))
-    whole = result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on))
+    whole = result(run.train(plan("run", "e2e"), 1, inputs, go_on))
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
     return whole
 
@@ -77,7 +77,7 @@ def flip(path) -> None:
 def test_a_damaged_state_falls_back_to_the_one_before(inputs, undisturbed, tmp_path, capsys, damage):
     folder = stopped(inputs, tmp_path, 7)
     damage(folder / "state.safetensors")
-    assert result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
+    assert result(run.train(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
     said = capsys.readouterr().err
     assert "state.safetensors is damaged" in said and "going on from what was saved before it" in said
 
@@ -86,7 +86,7 @@ def test_without_a_whole_state_a_run_begins_anew(inputs, undisturbed, tmp_path):
     folder = stopped(inputs, tmp_path, 7)
     for name in ("state", "before"):
         cut(folder / f"{name}.safetensors")
-    assert result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
+    assert result(run.train(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
 
 
 def test_a_state_of_another_run_is_refused(inputs, tmp_path):
@@ -94,7 +94,7 @@ def test_a_state_of_another_run_is_refused(inputs, tmp_path):
     tensors, progress = checkpoint.load(folder / "state.safetensors")
     checkpoint.save(tensors, folder / "state.safetensors", progress | {"fingerprint": "of another"})
     with pytest.raises(ValueError, match="its state is that of of another, made with other settings, inputs or code; remove the folder"):
-        run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
+        run.train(plan("run", "e2e"), 1, inputs, go_on)
 
 
 def test_lost_numbers_end_the_run_and_are_never_saved(inputs, undisturbed, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_lost_numbers_end_the_run_and_are_never_saved(inputs, undisturbed, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train_step", poisoned)
         with pytest.raises(ValueError, match=r"^run: .* is nan at .*; try a lower learning_rate$"):
-            run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
+            run.train(plan("run", "e2e"), 1, inputs, go_on)
     [folder] = (tmp_path / "scratch" / "runs").iterdir()
     kept = [path for name in ("state", "before") if (path := folder / f"{name}.safetensors").exists()]
     assert any(all(tensor.isfinite().all() for tensor in checkpoint.load(path)[0].values()) for path in kept)
@@ -119,11 +119,11 @@ def test_lost_numbers_end_the_run_and_are_never_saved(inputs, undisturbed, tmp_p
 def test_a_second_process_is_turned_away(inputs, tmp_path):
     def second(done: int, total: int) -> None:
         with pytest.raises(ValueError, match=rf"is in use by process {os.getpid()}; wait for it or stop it"):
-            run.run_seed(plan("run", "e2e"), 1, inputs, go_on)
+            run.train(plan("run", "e2e"), 1, inputs, go_on)
         raise Stopped
 
     with pytest.raises(Stopped):
-        run.run_seed(plan("run", "e2e"), 1, inputs, second)
+        run.train(plan("run", "e2e"), 1, inputs, second)
 
 
 def killed(*arguments) -> None:
@@ -131,9 +131,9 @@ def killed(*arguments) -> None:
 
 
 def test_a_lost_worker_is_one_line(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "work", killed)
+    monkeypatch.setattr(runs, "train_one", killed)
     with pytest.raises(ValueError, match="^a worker process was killed, perhaps for memory; run again"):
-        pool.run_all([plan("run", "e2e")], inputs)
+        runs.train_runs([plan("run", "e2e")], inputs)
 
 
 def test_a_checkpoint_carries_the_checksum_of_its_tensors(tmp_path):
@@ -145,15 +145,14 @@ def test_a_checkpoint_carries_the_checksum_of_its_tensors(tmp_path):
 
 
 # A worker that saves its state ten times a second, so that a kill may also come while it saves.
-WORKER = "from cola_world.training import run, worker; run.SAVE_EVERY_S = 0.1; worker.main()"
+WORKER = "from cola_world.training import run; run.SAVE_EVERY_S = 0.1; run.main()"
 KILLS = 20
 
 
 def worker(a_plan, inputs, file, scratch, **options) -> subprocess.Popen:
     file.write_text(a_plan.model_dump_json())
-    folders = [word for name, folder in inputs._asdict().items() for word in (f"--{name}", str(folder))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "COLA_SCRATCH": str(scratch)}
-    command = [sys.executable, "-c", WORKER, str(file), "--seed", "1", *folders]
+    command = [sys.executable, "-c", WORKER, str(file), "--seed", "1", "--root", str(inputs.root)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -172,14 +171,14 @@ def test_a_full_disk_is_one_line_and_costs_nothing(inputs, undisturbed, tmp_path
     assert re.fullmatch(r"run: .*safetensors: cannot be written \(.*File too large.*\); make room and run again, .*", said.splitlines()[-1])
     left = {path.read_bytes() for path in folder.glob("*.safetensors")}
     assert left and left <= set(kept.values()) and not list(folder.rglob("*.partial"))
-    assert result(run.run_seed(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
+    assert result(run.train(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
 
 
 def test_killed_at_twenty_moments_it_ends_with_the_same_bits(inputs, tmp_path, monkeypatch):
     a_plan = plan("run", "e2e", steps=600, log_every=100)
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "undisturbed"))
     torch.set_num_threads(1)
-    whole = run.run_seed(a_plan, 1, inputs, go_on)
+    whole = run.train(a_plan, 1, inputs, go_on)
     moments, killed_at_work, scratch = random.Random(0), 0, tmp_path / "scratch"
     for _ in range(KILLS):
         process = worker(a_plan, inputs, tmp_path / "plan.json", scratch)

@@ -4,8 +4,10 @@ import pytest
 import torch
 from tiny import CONFIGS, RandomBatches, awake
 
-from cola_world.training.loop import Trainer, TrainingConfig, step_generator
-from cola_world.training.phases import PHASES, draw, phase_losses, phase_of, select_trainable
+from cola_world.models.layers import step_generator
+from cola_world.training.loop import Trainer, TrainingConfig
+from cola_world.training.objective import draw, phase_losses, select_trainable
+from cola_world.training.phases import PHASES, phase_of
 
 TRAINS = {
     "pretrain": {"stdit3"},
@@ -65,7 +67,7 @@ def test_flow_loss_alone_reaches_idm_within_two_steps(name):
     batch = RandomBatches().at(2, 4, phase.crop)
     system.zero_grad(set_to_none=True)
     losses_of(system, phase, batch, step=2)["flow"].backward()
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.idm.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.lam.idm.parameters())
 
 
 @pytest.mark.parametrize("bottleneck", CONFIGS)

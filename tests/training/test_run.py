@@ -4,10 +4,10 @@ import pytest
 from caches import make, plan
 from tiny import CONFIGS
 
-from cola_world.files import locked
-from cola_world.plan import Parent
+from cola_world.running.files import locked
 from cola_world.training import checkpoint, run, store
-from cola_world.training.pool import collect
+from cola_world.training.plan import Parent
+from cola_world.training.runs import collect
 
 
 class Stopped(Exception):
@@ -36,53 +36,54 @@ def content(folder) -> dict[str, bytes]:
 @pytest.mark.parametrize(("phase", "bottleneck"), [("lam", "vq"), ("e2e", "vq"), ("e2e", "vae")])
 def test_stopped_run_ends_with_the_same_bits(inputs, monkeypatch, tmp_path, phase, bottleneck):
     a_plan = plan("run", phase, system=CONFIGS[bottleneck])
-    whole = content(run.run_seed(a_plan, 1, inputs, lambda done, total: None))
+    whole = content(run.train(a_plan, 1, inputs, lambda done, total: None))
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "other"))
     monkeypatch.setattr(run, "SAVE_EVERY_S", 0.0)
     for stop in (2, 5, 9):
         with pytest.raises(Stopped):
-            run.run_seed(a_plan, 1, inputs, stop_after(stop))
-    resumed = content(run.run_seed(a_plan, 1, inputs, lambda done, total: None))
+            run.train(a_plan, 1, inputs, stop_after(stop))
+    resumed = content(run.train(a_plan, 1, inputs, lambda done, total: None))
     assert resumed == whole and set(whole) == {"12.safetensors", "metrics.csv"}
 
 
 def test_finished_run_is_not_repeated(inputs):
     a_plan = plan("run", "lam")
-    folder = run.run_seed(a_plan, 1, inputs, lambda done, total: None)
+    folder = run.train(a_plan, 1, inputs, lambda done, total: None)
     reported = []
-    assert run.run_seed(a_plan.model_copy(update={"run": "alias"}), 1, inputs, lambda *steps: reported.append(steps)) == folder
+    assert run.train(a_plan.model_copy(update={"run": "alias"}), 1, inputs, lambda *steps: reported.append(steps)) == folder
     assert reported == [(12, 12)]  # all at once, so that the time left of its fellows is right
 
 
-@pytest.mark.parametrize("change", [{"log_every": 6}, {"steps": 8, "snapshots": [8]}, {"training": {"learning_rate": 2e-3}}])
+FASTER = {"training": {"batch_size": 2, "learning_rate": 2e-3, "rise": 3}}
+
+
+@pytest.mark.parametrize("change", [{"log_every": 6}, {"steps": 8, "snapshots": [8]}, FASTER])
 def test_any_change_is_another_run(inputs, change):
     a_plan = plan("run", "lam")
-    assert store.fingerprint(a_plan, 1, inputs.files(a_plan, 1)) != store.fingerprint(
-        plan("run", "lam", **change), 1, inputs.files(a_plan, 1)
-    )
+    assert store.run_path(a_plan, 1, inputs) != store.run_path(plan("run", "lam", **change), 1, inputs)
 
 
 def test_fork_of_a_warmup_equals_a_warmup_that_never_stopped(inputs):
     """Forking into the same phase must be exact: weights, optimiser moments, learning rate, data."""
     whole = plan("warmup", "warmup", steps=12, snapshots=[6, 12])
-    folder = run.run_seed(whole, 1, inputs, lambda done, total: None)
-    collect(whole, {1: folder}, inputs, inputs.runs / "warmup")
+    folder = run.train(whole, 1, inputs, lambda done, total: None)
+    collect(whole, {1: folder}, inputs)
     fork = plan("fork", "warmup", (Parent(run="warmup", step=6, shared=False),), start=6, steps=6, snapshots=[6])
-    forked = run.run_seed(fork, 1, inputs, lambda done, total: None)
+    forked = run.train(fork, 1, inputs, lambda done, total: None)
     a, b = (checkpoint.load(path)[0] for path in (folder / "snapshots/12.safetensors", forked / "snapshots/6.safetensors"))
     assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
 
 
 def test_frozen_world_model_is_not_in_a_warmup_snapshot(inputs):
-    folder = run.run_seed(plan("warmup", "warmup"), 1, inputs, lambda done, total: None)
+    folder = run.train(plan("warmup", "warmup"), 1, inputs, lambda done, total: None)
     names = {name.split(".")[0] for name in checkpoint.load(folder / "snapshots/12.safetensors")[0] if "/" not in name}
     assert names == {"idm", "quantizer", "action_adaln"}
 
 
 def trained(a_plan, inputs):
     """Run the plan and hand its outputs to later ones -> its folder in the store."""
-    folder = run.run_seed(a_plan, 1, inputs, lambda done, total: None)
-    collect(a_plan, {1: folder}, inputs, inputs.runs / a_plan.run)
+    folder = run.train(a_plan, 1, inputs, lambda done, total: None)
+    collect(a_plan, {1: folder}, inputs)
     return folder
 
 
@@ -114,7 +115,7 @@ def test_codes_do_not_load_into_a_continuous_run(inputs):
     trained(plan("lam", "lam"), inputs)
     joint = plan("joint", "e2e", (Parent(run="lam", step=12, shared=False),), system=CONFIGS["vae"])
     with pytest.raises(ValueError, match=r"quantizer.codebook \(32, 32\) does not fit this system"):
-        run.run_seed(joint, 1, inputs, lambda done, total: None)
+        run.train(joint, 1, inputs, lambda done, total: None)
 
 
 def test_second_process_on_a_run_is_refused(tmp_path):
@@ -125,18 +126,18 @@ def test_second_process_on_a_run_is_refused(tmp_path):
 def test_missing_parent_is_one_clear_error(inputs):
     fork = plan("fork", "e2e", (Parent(run="warmup", step=6, shared=False),), start=6)
     with pytest.raises(ValueError, match="seed1.safetensors does not exist; run the stage that writes it first"):
-        run.run_seed(fork, 1, inputs, lambda done, total: None)
+        run.train(fork, 1, inputs, lambda done, total: None)
 
 
 def test_nan_ends_the_run_with_one_clear_line(inputs):
     with pytest.raises(ValueError, match=r"run: .* is nan at step .*; try a lower learning_rate"):
-        run.run_seed(plan("run", "lam", training={"learning_rate": 1e30}), 1, inputs, lambda done, total: None)
+        run.train(plan("run", "lam", training={"batch_size": 2, "learning_rate": 1e30}), 1, inputs, lambda done, total: None)
 
 
 def test_the_average_of_the_weights_follows_them_and_is_resumed(inputs, monkeypatch, tmp_path):
     training = {"batch_size": 2, "learning_rate": 1e-3, "rise": 3, "ema": 0.5}
     a_plan = plan("run", "e2e", training=training)
-    whole = run.run_seed(a_plan, 1, inputs, lambda done, total: None)
+    whole = run.train(a_plan, 1, inputs, lambda done, total: None)
     tensors, _ = checkpoint.load(whole / "snapshots" / "12.safetensors")
     weights = {name for name in tensors if not name.startswith("ema/")}
     assert {name for name in tensors if name.startswith("ema/")} == {f"ema/{name}" for name in weights}
@@ -145,5 +146,5 @@ def test_the_average_of_the_weights_follows_them_and_is_resumed(inputs, monkeypa
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "other"))
     monkeypatch.setattr(run, "SAVE_EVERY_S", 0.0)
     with pytest.raises(Stopped):
-        run.run_seed(a_plan, 1, inputs, stop_after(5))
-    assert content(run.run_seed(a_plan, 1, inputs, lambda done, total: None)) == content(whole)
+        run.train(a_plan, 1, inputs, stop_after(5))
+    assert content(run.train(a_plan, 1, inputs, lambda done, total: None)) == content(whole)

@@ -6,11 +6,11 @@ from caches import make, plan
 from tiny import CONFIG, awake
 
 from cola_world.models.stdit3 import beyond_depth
-from cola_world.plan import Parent
-from cola_world.training import checkpoint, pool, store
-from cola_world.training.devices import Devices
-from cola_world.training.pool import collect
-from cola_world.training.run import SeedRun, run_seed
+from cola_world.training import checkpoint, runs, store
+from cola_world.training.devices import Devices, load_parts
+from cola_world.training.plan import Parent
+from cola_world.training.run import SeedRun, train
+from cola_world.training.runs import collect
 
 SHALLOW = CONFIG.model_copy(update={"stdit3": CONFIG.stdit3.model_copy(update={"depth": 1})})
 PRETRAIN = Parent(run="pretrain", step=4, shared=True)
@@ -28,8 +28,8 @@ def silent(done: int, total: int) -> None:
 
 
 def trained(a_plan, inputs, seed: int = 1):
-    folder = run_seed(a_plan, seed, inputs, silent)
-    collect(a_plan, {seed: folder}, inputs, inputs.runs / a_plan.run)
+    folder = train(a_plan, seed, inputs, silent)
+    collect(a_plan, {seed: folder}, inputs)
     return folder
 
 
@@ -48,7 +48,7 @@ def test_blocks_are_told_by_their_number():
 
 def test_a_shallow_system_takes_the_first_blocks_of_a_deeper_one_and_all_else():
     deep, shallow = tensors(awake(1)), awake(2, SHALLOW)
-    checkpoint.load_parts(shallow, deep)
+    load_parts(shallow, deep)
     found = tensors(shallow)
     left = deep.keys() - found.keys()
     assert found.keys() < deep.keys() and all(torch.equal(found[name], deep[name]) for name in found)
@@ -59,7 +59,7 @@ def test_what_is_no_block_beyond_its_depth_is_refused():
     shallow, name = awake(2, SHALLOW), "stdit3.spatial_blocks.0.mlp.fc1.weight"
     for wrong in ({name: torch.zeros(3, 3)}, {"stdit3.more_blocks.1.weight": torch.zeros(3)}, {"idm.more.1.weight": torch.zeros(3)}):
         with pytest.raises(ValueError, match=f"checkpoint: {next(iter(wrong))} .* does not fit this system"):
-            checkpoint.load_parts(shallow, wrong)
+            load_parts(shallow, wrong)
 
 
 def test_a_run_of_fewer_blocks_goes_on_from_its_parents(inputs):
@@ -82,7 +82,7 @@ def test_a_run_of_fewer_blocks_goes_on_from_its_parents(inputs):
 
 @pytest.mark.parametrize("continued", [True, False])
 def test_moments_are_kept_only_where_a_run_goes_on_from_them(inputs, continued):
-    folder = run_seed(plan("warmup", "warmup", steps=4, continued=continued), 1, inputs, silent)
+    folder = train(plan("warmup", "warmup", steps=4, continued=continued), 1, inputs, silent)
     names = checkpoint.load(folder / "snapshots/4.safetensors")[0]
     assert any(name.startswith("optimizer/exp_avg/") for name in names) == continued
 
@@ -91,7 +91,7 @@ def test_equal_runs_side_by_side_are_trained_once(inputs, tmp_path):
     """Two processes, and two names of the same run: one folder, in which only one of them may work."""
     plans = [plan(name, "lam", steps=6, snapshots=[3, 6], workers=2) for name in ("depth_6", "depth_12")]
     longer = plan("depth_20", "lam", steps=8, snapshots=[3, 6, 8], workers=2)
-    pool.run_to([*plans, longer], inputs, inputs.runs)
+    runs.train_runs([*plans, longer], inputs)
     assert len(list((tmp_path / "scratch" / "runs").iterdir())) == 2
     six, twelve, twenty = (results(inputs.runs / name) for name in ("depth_6", "depth_12", "depth_20"))
     assert six == twelve and len(six) == 3 and len(twenty) == 4
@@ -106,5 +106,5 @@ def results(folder) -> dict[str, bytes]:
 def test_the_longest_begin_first_and_each_equal_has_its_server():
     short, long = plan("a", "lam", steps=3), plan("b", "lam", steps=9)
     jobs = {("a", 1): short, ("a", 2): short, ("c", 1): short.model_copy(update={"run": "c"}), ("b", 1): long}
-    assert pool.equals(jobs) == {("a", 1): ("a", 1), ("a", 2): ("a", 2), ("c", 1): ("a", 1), ("b", 1): ("b", 1)}
-    assert pool.length(long) == 3 * pool.length(short)
+    assert runs.equals(jobs) == {("a", 1): ("a", 1), ("a", 2): ("a", 2), ("c", 1): ("a", 1), ("b", 1): ("b", 1)}
+    assert runs.clips_of(long) == 3 * runs.clips_of(short)

@@ -7,14 +7,16 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cola_world.models.idm import pixel_statistics, unit_pixels
+from cola_world.data.batches import Batch
 from cola_world.models.layers import Attention
+from cola_world.models.pixels import pixel_statistics, unit_pixels
 from cola_world.models.system import System
 from cola_world.training import devices
-from cola_world.training.batches import Prefetched
 from cola_world.training.devices import DeviceConfig, Devices
 from cola_world.training.loop import Trainer, TrainingConfig
-from cola_world.training.phases import PHASES, Batch, draw, phase_losses, phase_of, select_trainable
+from cola_world.training.objective import draw, phase_losses, select_trainable
+from cola_world.training.phases import PHASES, phase_of
+from cola_world.training.prefetch import Prefetched
 
 TRAINING = TrainingConfig(batch_size=6, learning_rate=1e-3, rise=3)
 META = torch.device("meta")
@@ -131,8 +133,8 @@ def test_bf16_leaves_the_bottleneck_and_embeddings_alone(bottleneck):
     system = awake(config=CONFIGS[bottleneck])
     x, t = torch.randn(2, 2, 2, 32), torch.rand(2, 3) * 1000
     functions = [
-        lambda: system.quantizer(x).z_BAMZ,
-        lambda: sum(system.quantizer(x).losses().values()),
+        lambda: system.lam.quantizer(x).z_BAMZ,
+        lambda: sum(system.lam.quantizer(x).losses().values()),
         lambda: system.world_model.stdit3.t_embedder(t),
         lambda: torch.stack(system.world_model.stdit3.rope(3)),
     ]
@@ -148,7 +150,7 @@ def test_bf16_computes_in_bf16_and_its_losses_and_gradients_are_fp32(phase):
     learning = select_trainable(system, row)
     products = set()
     system.world_model.stdit3.spatial_blocks[0].mlp.fc1.register_forward_hook(lambda *values: products.add(values[2].dtype))
-    system.fdm.blocks[0].mlp.gate.register_forward_hook(lambda *values: products.add(values[2].dtype))
+    system.lam.fdm.blocks[0].mlp.gate.register_forward_hook(lambda *values: products.add(values[2].dtype))
     batch = RandomBatches().at(0, 2, True)
     with torch.autocast("cpu", torch.bfloat16):
         losses = phase_losses(system, row, batch, draw(system, row, 2, batch, torch.Generator()))

@@ -1,1 +1,1 @@
-"""From video on disk to batches of clips: simulate, manifest, clips."""
+"""From video on disk to batches of clips: simulate, manifest, clip cache, latent cache."""

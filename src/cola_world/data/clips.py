@@ -1,6 +1,7 @@
-"""The decoded clip cache and the sampler of the mixture.
+"""The decoded clip cache, and the sampler of the mixture.
 
-F frames of all episodes lie one after the other; a clip is T of their indices, within one episode and a stride apart.
+The frames of all episodes lie one after the other. A clip is T of their indices, within one episode and a stride
+apart.
 """
 
 from collections.abc import Mapping
@@ -9,11 +10,30 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, model_validator
+
+from cola_world.models.config import Config
+
+
+class ClipsConfig(Config):
+    """The clip cache: side of cached frames, side of the crop, number of views, frames of a clip, held-out clips."""
+
+    size: int = Field(ge=8)
+    crop: int = Field(ge=8)
+    views: int = Field(ge=1)
+    num_frames: int = Field(8, ge=2)
+    heldout_clips: int = Field(256, ge=2)
+
+    @model_validator(mode="after")
+    def crop_fits(self) -> "ClipsConfig":
+        if self.crop > self.size:
+            raise ValueError(f"crop: {self.crop} is larger than the frame; at most {self.size} is possible")
+        return self
 
 
 @dataclass(frozen=True)
 class ClipCache:
-    """What the stage `clips` wrote. `frames` is a memory map: opening costs nothing and workers share the pages."""
+    """What the stage `clips` wrote. `frames` is a memory map: opening costs nothing, and workers share its pages."""
 
     frames: np.ndarray  # uint8 [F, H, W, 3], RGB
     actions: np.ndarray  # float32 [F, Amax]; zero-padded, NaN where a corpus hides its actions
@@ -22,7 +42,7 @@ class ClipCache:
 
     @classmethod
     def open(cls, folder: str | Path) -> "ClipCache":
-        """ValueError when the folder is not a complete cache."""
+        """Open a cache. Raises ValueError if the folder is not a complete one."""
         folder = Path(folder)
         for name in ("frames.npy", "actions.npy", "episodes.parquet"):
             if not (folder / name).is_file():
@@ -36,16 +56,16 @@ class ClipCache:
         return sorted(set(self.episodes.loc[self.episodes["evaluation_only"], "corpus"]))
 
     def corpus_of(self, indices: np.ndarray) -> np.ndarray:
-        """Corpus name of each frame index, in the shape of `indices` without its last axis when that is a clip's."""
+        """Return the corpus name of each frame index, or of each clip if `indices` has a last axis of frames."""
         first = indices[..., 0] if indices.ndim > 1 else indices
         row = np.searchsorted(self.episodes["offset"].to_numpy(), first, side="right") - 1
         return self.episodes["corpus"].to_numpy(dtype=str)[row]
 
 
 class ClipSampler:
-    """Draws clips of a split: first the corpus by its weight, then one of its possible starts, all alike.
+    """Draws clips of a split: first the corpus by its weight, then one of its possible starts uniformly.
 
-    A batch is a pure function of (seed, step), so a resumed run sees exactly the clips that it would have seen.
+    A batch is a pure function of (seed, step), so a resumed run sees the clips that it would have seen.
     """
 
     def __init__(self, cache: ClipCache, *, num_frames: int, weights: Mapping[str, float], split: str, seed: int):
@@ -78,13 +98,15 @@ class ClipSampler:
                 raise ValueError(f"weights: corpus {name!r} has no {split} episode of {self.num_frames} frames at its stride")
 
     def batch(self, step: int, size: int) -> np.ndarray:
-        """int64 [size, num_frames]: frame indices into the cache."""
+        """Return frame indices into the cache, int64 [size, num_frames]."""
         uniform = np.random.default_rng([self.seed, step]).random((2, size))
         corpus = np.searchsorted(self._edges, uniform[0], side="right")
         return self._clips(self._base[corpus] + (uniform[1] * self._count[corpus]).astype(np.int64))
 
     def fixed(self, count: int) -> np.ndarray:
-        """int64 [count, num_frames]: evenly spread over the episodes, in the mixture's proportions, whatever the seed."""
+        """Return int64 [count, num_frames], spread evenly over episodes in the mixture's proportions, whatever the
+        seed.
+        """
         keys = [
             base + ((np.arange(share) + 0.5) / max(share, 1) * total).astype(np.int64)
             for share, base, total in zip(_whole_shares(list(self.weights.values()), count), self._base, self._count, strict=True)
@@ -92,7 +114,7 @@ class ClipSampler:
         return self._clips(np.concatenate(keys))
 
     def corpus_of(self, indices: np.ndarray) -> np.ndarray:
-        """Corpus name of each clip of `batch` or `fixed`."""
+        """Return the corpus name of each clip of `batch` or `fixed`."""
         return self.cache.corpus_of(indices)
 
     def _clips(self, key: np.ndarray) -> np.ndarray:
@@ -102,7 +124,7 @@ class ClipSampler:
 
 
 def _whole_shares(weights: list[float], count: int) -> np.ndarray:
-    """Splits `count` by weight into whole numbers; the largest remainders get what is left over."""
+    """Split `count` by weight into whole numbers. The largest remainders get what is left over."""
     exact = np.asarray(weights) * count
     shares = np.floor(exact).astype(np.int64)
     order = np.argsort(shares - exact, kind="stable")
@@ -112,7 +134,7 @@ def _whole_shares(weights: list[float], count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Weight of each corpus (they add up to 1), and the groups that have no corpus with the weight they give away."""
+    """Weight of each corpus, adding up to 1, and the weight of each group that has no corpus."""
 
     weights: dict[str, float]
     missing: dict[str, float]
@@ -124,7 +146,9 @@ class Mixture:
 
 
 def mix(groups: Mapping[str, str], mixture: Mapping[str, float]) -> Mixture:
-    """`groups`: corpus -> group; `mixture`: group -> weight. Corpora share their group's weight equally (paper A)."""
+    """Weigh corpora by `groups` (corpus -> group) and `mixture` (group -> weight). A group's corpora share equally
+    (paper A).
+    """
     members = {group: sorted(name for name, its in groups.items() if its == group) for group in mixture}
     present = {group: weight for group, weight in mixture.items() if members[group] and weight > 0}
     if not present:

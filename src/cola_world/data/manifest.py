@@ -1,13 +1,15 @@
-"""The index of all corpora: one row an episode. The video bytes stay where they are."""
+"""The index of all corpora: one row per episode. The video bytes stay where they are."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from .config import CorpusConfig, ManifestConfig
-from .lerobot import EpisodeRef, LeRobotDataset, open_dataset
-from .video import UnreadableVideo, frame_size
+from cola_world.data.corpora import CorpusConfig
+from cola_world.data.lerobot import EpisodeRef, LeRobotDataset, open_dataset
+from cola_world.data.video import UnreadableVideo, frame_size
+from cola_world.running.files import file_hash
 
 COLUMNS = [
     *("corpus", "group", "episode", "split", "path", "first_frame", "frames", "from_timestamp", "to_timestamp"),
@@ -15,27 +17,31 @@ COLUMNS = [
 ]
 
 
-def build_manifest(plan: ManifestConfig, raw: str | Path = "data/raw") -> pd.DataFrame:
-    """Indexes every corpus of the plan. A file that is missing or broken stays in, with size 0: `clips` sets it aside.
+# not in paper: because the paper states no held-out share, a tenth of the episodes is held out.
+HELD_OUT = 0.1
 
-    ValueError when a corpus is missing altogether.
+
+def build_manifest(corpora: Mapping[str, CorpusConfig], raw: str | Path = "data/raw", held_out: float = HELD_OUT) -> pd.DataFrame:
+    """Index every corpus by its name. A missing or broken file stays in with size 0, and `clips` sets it aside.
+
+    `raw` holds what is rendered. Raises ValueError if a corpus is missing altogether.
     """
     rows: list[dict] = []
-    for name, corpus in sorted(plan.corpora.items()):
+    for name, corpus in sorted(corpora.items()):
         dataset = open_dataset(corpus.path or Path(raw) / name)
-        held_out = held_out_episodes(name, [ref.episode for ref in dataset.episodes], plan.val_fraction)
+        chosen = held_out_episodes(name, [ref.episode for ref in dataset.episodes], held_out)
         files = {path: _inspect(path) for path in dict.fromkeys(ref.video for ref in dataset.episodes)}
         rows += [
-            _row(name, corpus, dataset, ref) | files[ref.video] | {"split": "val" if ref.episode in held_out else "train"}
+            _row(name, corpus, dataset, ref) | files[ref.video] | {"split": "val" if ref.episode in chosen else "train"}
             for ref in dataset.episodes
         ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def held_out_episodes(corpus: str, episodes: list[int], fraction: float) -> set[int]:
-    """The episodes of a corpus whose hash falls below `fraction`: adding episodes never moves an old one.
+    """Hold out the episodes whose hash falls below `fraction`: adding episodes never moves an old one.
 
-    At least one episode is held out and, where there are two or more, at least one is kept for training.
+    At least one episode is held out and, of two or more, at least one is kept for training.
     """
     if not episodes:
         raise ValueError(f"corpus {corpus!r} has no episodes; at least one is needed")
@@ -43,11 +49,6 @@ def held_out_episodes(corpus: str, episodes: list[int], fraction: float) -> set[
     order = sorted(episodes, key=position.__getitem__)
     chosen = [episode for episode in order if position[episode] < fraction] or order[:1]
     return set(chosen if len(chosen) < len(order) or len(order) == 1 else chosen[:-1])
-
-
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _row(name: str, corpus: CorpusConfig, dataset: LeRobotDataset, ref: EpisodeRef) -> dict:
@@ -77,7 +78,7 @@ def _inspect(path: Path) -> dict:
         width, height = frame_size(path)
     except UnreadableVideo:
         width = height = 0
-    return {"sha256": file_sha256(path), "width": width, "height": height}
+    return {"sha256": file_hash(path), "width": width, "height": height}
 
 
 def _unit_hash(text: str) -> float:

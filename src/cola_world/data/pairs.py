@@ -1,4 +1,4 @@
-"""Frame pairs of a corpus with the real actions between their frames, for what is fitted on frozen latent actions.
+"""Frame pairs of a corpus with the real actions between their frames, to fit models on frozen latent actions.
 
 Shape letters: N clips, T frames, A pairs of a clip (= T - 1), D dimensions of a real action.
 """
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .clips import ClipCache
+from cola_world.data.clips import ClipCache
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,17 @@ class Pairs:
 
     @property
     def grippers_D(self) -> np.ndarray:
-        """bool: which dimensions open and close a gripper, by their names; none where there are no names."""
+        """bool: which dimensions move a gripper, by their names; none without names."""
         found = np.zeros(self.actions_NAD.shape[-1], bool)
         found[: len(self.names)] = ["gripper" in name.lower() for name in self.names]
         return found
 
 
 def frame_pairs(cache: ClipCache, corpus: str, split: str, num_frames: int, count: int) -> Pairs:
-    """At most about `count` pairs, spread evenly over the episodes of the split, in clips of `num_frames`.
+    """Return about `count` pairs at most, spread evenly over the episodes of the split, in clips of `num_frames`.
 
-    ValueError where the cache lacks the corpus, its actions are hidden, or no episode of the split is long enough.
+    Raises ValueError if the cache lacks the corpus, its actions are hidden, or no episode of the split is long
+    enough.
     """
     episodes = cache.episodes[cache.episodes["corpus"] == corpus]
     if episodes.empty:
@@ -40,16 +41,16 @@ def frame_pairs(cache: ClipCache, corpus: str, split: str, num_frames: int, coun
         raise ValueError(f"pairs: corpus {corpus!r} has no recorded actions, or they are hidden; choose one that shows them")
     stride = int(episodes["stride"].iloc[0])
     rows = episodes.loc[episodes["split"] == split, ["offset", "frames"]].to_numpy()
-    # not in paper: because nothing says how much context a probed action is read with, clips are as long as training's and
-    # each begins with the last frame of the one before, so that a pair is read once.
+    # not in paper: because the paper does not say with how much context a probed action is read, clips are as long as
+    # in training and each begins with the last frame of the one before, so that every pair is read once.
     span = (num_frames - 1) * stride
     starts = np.concatenate([np.empty(0, np.int64), *(offset + np.arange(0, frames - span, span) for offset, frames in rows)])
     if not len(starts):
         raise ValueError(f"pairs: corpus {corpus!r} has no {split} episode of {num_frames} frames at its stride of {stride}")
     wanted = max(1, min(len(starts), -(-count // (num_frames - 1))))
     starts = starts[np.linspace(0, len(starts) - 1, wanted).round().astype(np.int64)]
-    # not in paper: because an action is recorded for every frame and a pair may lie several frames apart, the mean of those
-    # in between is what is to be predicted: of velocities it is the whole motion, up to a factor.
+    # not in paper: because an action is recorded for every frame and a pair may lie several frames apart, the target
+    # is the mean of the actions in between; of velocities it is the whole motion, up to a factor.
     between = starts[:, None] + np.arange(span)
     actions = cache.actions[between, :dimensions].reshape(len(starts), num_frames - 1, stride, dimensions).mean(2)
     names = str(episodes["action_names"].iloc[0])

@@ -1,4 +1,6 @@
-"""mp4 in and out. Writing is deterministic; reading is sequential, since clips are decoded once and never sought in."""
+"""Read and write mp4. Writing is deterministic. Reading is sequential, since clips are decoded once and never sought
+in.
+"""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,15 +16,16 @@ try:
 except ImportError:  # no wheel for this platform: PyAV reads the same pixels
     decord = None
 
-# crf 12: simulated pictures are clean, and the corpus is small. aq-mode none: one quantiser for all of a picture. The rest keeps the bytes
-# the same on every run and every x86 processor since SSSE3: one thread, and no macroblock tree, whose floats are others with AVX-512.
+# crf 12: simulated pictures are clean, and the corpus is small. aq-mode none: one quantiser for a whole picture. The
+# rest gives the same bytes on every run and every x86 processor since SSSE3: one thread, and no macroblock tree,
+# whose floats differ with AVX-512.
 X264 = {"crf": "12", "preset": "medium", "bf": "0", "g": "12", "threads": "1", "mbtree": "0", "aq-mode": "none"}
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # colours alike with and without AVX2
 CHUNK = 64  # frames held in memory at once while decoding
 
 
 class UnreadableVideo(Exception):
-    """A video file that cannot be decoded (further); the message is the reason, one line and without addresses."""
+    """A video file that cannot be decoded any further. The message is the reason, one line and without addresses."""
 
 
 class VideoWriter:
@@ -38,7 +41,7 @@ class VideoWriter:
         self._frame_duration = Fraction(1, fps)
 
     def add(self, frames: np.ndarray) -> None:
-        """Appends one episode [F, H, W, 3]; it begins with a key frame."""
+        """Append one episode [F, H, W, 3], which begins with a key frame."""
         for index, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame = self._to_yuv.reformat(frame, format="yuv420p", interpolation=EXACT, threads=1)
@@ -59,7 +62,7 @@ class VideoWriter:
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels. UnreadableVideo when the file has no readable video stream."""
+    """Return (width, height) in pixels. Raises UnreadableVideo if the file has no readable video stream."""
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -69,7 +72,7 @@ def frame_size(path: Path) -> tuple[int, int]:
 
 
 def decode(path: Path) -> Iterator[np.ndarray]:
-    """Yields the frames in order as uint8 RGB [H, W, 3], each exactly once. UnreadableVideo where the file breaks off."""
+    """Yield the frames in order as uint8 RGB [H, W, 3], each once. Raises UnreadableVideo where the file breaks off."""
     yield from _with_decord(path) if decord is not None else _with_pyav(path)
 
 
@@ -100,7 +103,7 @@ def _with_pyav(path: Path) -> Iterator[np.ndarray]:
 
 
 def shrink(frame: np.ndarray, size: int) -> np.ndarray:
-    """The middle square of a frame [H, W, 3], averaged over areas down to [size, size, 3]."""
+    """Average the middle square of a frame [H, W, 3] over areas, down to [size, size, 3]."""
     # not in paper: because nothing is said about the shape of the video, the middle square is taken.
     height, width = frame.shape[:2]
     side = min(height, width)

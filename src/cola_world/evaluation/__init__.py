@@ -1,1 +1,1 @@
-"""What the paper measures, one file a protocol."""
+"""What is measured on the snapshots of finished runs: linear probes and video prediction."""

@@ -1,4 +1,4 @@
-"""Linear probing: what a linear layer can tell of the real actions from frozen latent ones (paper 4.1, C.1, Table 1).
+"""Linear probing: how well a linear layer reads real actions from frozen latent ones (paper 4.1, C.1, Table 1).
 
 Shape letters: N pairs, Z values of a latent action, D dimensions of a real one, S probes, B pairs of a batch.
 """
@@ -7,30 +7,30 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
-from cola_world.evaluation.intervals import of_mean
+from cola_world.metrics.intervals import of_mean
+from cola_world.models.config import Config
 
 LOW, HIGH = 0.01, 0.99  # quantiles of the training actions that become -1 and 1
-ROUNDING = 1e-4  # of the largest latent value: what varies by less does so by rounding, as one code alone does
+ROUNDING = 1e-4  # of the largest latent value; smaller variation is rounding, as with a single code
 
 
-class ProbeConfig(BaseModel):
-    """Paper C.1: 1K steps of 64 pairs on each of 8 devices, validated on 20K; the probes are trained side by side."""
+class ProbeConfig(Config):
+    """Paper C.1: 1K steps of 64 pairs on each of 8 devices, validated on 20K. The probes are trained side by side."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     steps: int = Field(1000, ge=1)
     batch_size: int = Field(512, ge=1)
     test_pairs: int = Field(20000, ge=1)
     probes: int = Field(3, ge=1, description="they differ in the order of the pairs")
-    # not in paper: because no optimiser is named for the probe, Adam is taken with a rate that falls to 0, which comes close to
-    # the least absolute deviations and changes little between half and twice this rate.
+    # not in paper: because no optimiser is named for the probe, Adam is used with a rate that falls to 0, which comes
+    # close to least absolute deviations and changes little between half and twice this rate.
     learning_rate: float = Field(0.01, gt=0)
 
 
 class Scale(NamedTuple):
-    """value = offset + factor x action, and within [low, 1]."""
+    """Normalises actions: value = offset + factor x action, clipped to [low, 1]."""
 
     offset_D: Tensor
     factor_D: Tensor
@@ -42,10 +42,10 @@ class Scale(NamedTuple):
 
 
 def action_scale(train_ND: Tensor, grippers_D: Tensor, names: tuple[str, ...] = ()) -> Scale:
-    """The scale of a corpus from its training actions; ValueError names a dimension without spread.
+    """Fit the scale of a corpus to its training actions. Raises ValueError that names a dimension without spread.
 
-    not in paper: because its normalisation is not stated, that of the public policies trained on the same data sets is taken:
-    1st and 99th percentile to -1 and 1 and what is beyond them clipped, while a gripper goes by its whole range to 0 and 1.
+    not in paper: because its normalisation is not stated, that of public policies on the same data sets is used: the
+    1st and 99th percentile map to -1 and 1, values beyond are clipped, and a gripper maps its whole range to 0 and 1.
     """
     train_ND = train_ND.double()
     ends = [train_ND.quantile(torch.tensor([LOW, HIGH], dtype=torch.float64), dim=0), torch.stack(train_ND.aminmax(dim=0))]
@@ -63,10 +63,11 @@ def action_scale(train_ND: Tensor, grippers_D: Tensor, names: tuple[str, ...] = 
 
 
 def scaled(train_NZ: Tensor, test_NZ: Tensor) -> list[Tensor]:
-    """Latents to [-1, 1] over the training pairs, those that never vary to 0, and a 1 for the layer's bias: [N, Z + 1] each.
+    """Scale latents to [-1, 1] over the training pairs, constant ones to 0, and append a 1 for the bias: [N, Z + 1]
+    each.
 
-    not in paper: because a linear layer's best loss does not depend on the scale of its input but what 1K steps reach does, each
-    value is scaled by its range and not by its deviation, which is tiny, and its few pairs then huge, in a code that is hardly used.
+    not in paper: because 1K steps reach a loss that depends on the scale of the input, each value is scaled by its
+    range; scaling by its deviation would blow up the few pairs of a code that is hardly used.
     """
     low_Z, high_Z = train_NZ.aminmax(dim=0)
     half_Z, middle_Z = (high_Z - low_Z) / 2, (high_Z + low_Z) / 2
@@ -76,17 +77,17 @@ def scaled(train_NZ: Tensor, test_NZ: Tensor) -> list[Tensor]:
 
 
 def fit(inputs_NZ: Tensor, wanted_ND: Tensor, config: ProbeConfig) -> Tensor:
-    """Train the probes -> weights [S, Z, D]; each is a function of the data and of its number alone."""
+    """Train the probes -> weights [S, Z, D]. Each is a function of the data and of its number alone."""
     generators = [torch.Generator().manual_seed(number) for number in range(config.probes)]
-    # not in paper: because the best layer does not depend on where it starts but for codes that no training pair has, it
-    # starts at 0 and says nothing of those; what differs between the probes is the order of the pairs.
+    # not in paper: because the start matters only for codes that no training pair has, weights start at 0, which says
+    # nothing of those; the probes differ in the order of the pairs.
     weight_SZD = inputs_NZ.new_zeros(config.probes, inputs_NZ.shape[1], wanted_ND.shape[1])
     order = [torch.randint(len(inputs_NZ), (config.steps, config.batch_size), generator=g) for g in generators]
     optimizer = torch.optim.Adam([weight_SZD], lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=config.steps)
     for batch_SB in torch.stack(order, 1).to(inputs_NZ.device):
         inputs_SBZ = inputs_NZ[batch_SB]
-        # The gradient of the mean absolute error, by hand: half the time of taking it by machine.
+        # The gradient of the mean absolute error, written out, takes half the time of autograd.
         side_SBD = torch.baddbmm(wanted_ND[batch_SB], inputs_SBZ, weight_SZD, beta=-1).sign_()
         weight_SZD.grad = inputs_SBZ.mT @ side_SBD / side_SBD[0].numel()
         optimizer.step()
@@ -102,12 +103,13 @@ class Known(NamedTuple):
 
 
 def probe(train: Known, test: Known, grippers_D: Tensor, config: ProbeConfig, names: tuple[str, ...] = ()) -> dict[str, float]:
-    """Flat dict of metrics on the test pairs, in units of the normalised action.
+    """Return a flat dict of metrics on the test pairs, in units of the normalised action.
 
-    `probe/l1`: mean over probes, pairs and dimensions, `probe/l1_std` its standard deviation over the probes, `probe/l1_low` and
-    `probe/l1_high` its 95 % bootstrap interval over the pairs; `probe/l1_median`: the loss of always saying the training median;
-    `probe/skill`: 1 - l1 / l1_median, 0 for a latent action that tells nothing. `…_gripper`: the same of the grippers alone,
-    where there are any. ValueError for a split without pairs, actions without spread, or latents that are not finite.
+    `probe/l1`: mean over probes, pairs and dimensions. `probe/l1_std`: its standard deviation over probes.
+    `probe/l1_low` and `probe/l1_high`: its 95 % bootstrap interval over pairs. `probe/l1_median`: loss of always
+    predicting the training median. `probe/skill`: 1 - l1 / l1_median, 0 if the latent action tells nothing.
+    `…_gripper`: the same for grippers alone, if any. Raises ValueError for a split without pairs, actions without
+    spread, or latents that are not finite.
     """
     check(train, "training")
     check(test, "test")

@@ -6,22 +6,22 @@ model, W own width. Without grouping G is A.
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from cola_world.models.config import Config
 from cola_world.models.layers import MLP, Attention, initialise_linear, sincos_1d
 
 
-class ActionAdaLNConfig(BaseModel):
+class ActionAdaLNConfig(Config):
     """Paper B.2: 6 self-attention blocks and an MLP, about 74 M parameters at width 1152."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     depth: int
     heads: int
     width: int | None = None
     mlp_ratio: float = 2.0
-    # not in paper: because it does not say how actions meet a VAE that joins frames, those that lead to the frames of one
-    # latent enter together, end to end.
+    # not in paper: because the paper does not say how actions meet a VAE that joins frames, the actions that lead to
+    # one latent frame are concatenated.
     actions_per_latent_frame: int = Field(1, ge=1)
 
 
@@ -59,7 +59,7 @@ class ActionAdaLN(nn.Module):
             nn.init.zeros_(block.mlp.fc2.weight)
 
     def group(self, z_BAZ: Tensor) -> Tensor:
-        """Actions [B, A, Z] -> those of each latent frame after the first, end to end [B, G, n * Z]."""
+        """Concatenate the actions that lead to each latent frame after the first: [B, A, Z] -> [B, G, n * Z]."""
         size, actions = self.config.actions_per_latent_frame, z_BAZ.shape[1]
         if actions % size:
             raise ValueError(f"action AdaLN: {actions} actions do not make groups of {size}; a clip needs 1 + {size} n frames")

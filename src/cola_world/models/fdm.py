@@ -5,17 +5,16 @@ Shape letters: N frame pairs, S patches, D width, E values of a patch, C colour 
 
 import torch
 from einops import rearrange
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from cola_world.models.idm import normalise_pixels
+from cola_world.models.config import Config
 from cola_world.models.layers import Attention, SwiGLU, initialise_linear, sincos_2d
+from cola_world.models.pixels import normalise_pixels
 
 
-class FDMConfig(BaseModel):
+class FDMConfig(Config):
     """Paper B.1: 12 blocks with the IDM's width and heads."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     image_size: int
     patch_size: int
     width: int
@@ -32,7 +31,8 @@ class SpatialBlock(nn.Module):
         self.norm1, self.norm2 = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
         self.attn = Attention(width, heads)
         self.mlp = SwiGLU(width, 4 * width)
-        # not in paper: because the published LAM of the same authors scales residual branches so.
+        # not in paper: because the published LAM of the same authors scales its residual branches so, these start at
+        # 0.1.
         self.scale1, self.scale2 = (nn.Parameter(torch.full((width,), 0.1)) for _ in range(2))
 
     def forward(self, x_NLD: Tensor) -> Tensor:

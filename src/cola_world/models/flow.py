@@ -8,20 +8,21 @@ from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from cola_world.models.config import Config
 
-class FlowConfig(BaseModel):
+
+class FlowConfig(Config):
     """Timestep law, context frames, guidance (paper B.2: 10 steps, guidance 4.0, drop probability 0.1)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     # not in paper: because OpenSora v1.2's configurations train with logit-normal t; uniform is its class default.
     timesteps: Literal["uniform", "logit-normal"] = "logit-normal"
-    # not in paper: because it does not say whether OpenSora's transform is used, the shift towards noise is a number (1: none)
-    # or follows from the clip's size as in OpenSora v1.2's configurations.
+    # not in paper: because the paper does not say whether it uses OpenSora's timestep transform, the shift towards
+    # noise is a number (1: none) or follows from the size of the clip, as in OpenSora v1.2.
     shift: Annotated[float, Field(gt=0)] | Literal["size"] = 1.0
-    # not in paper: because one frame is what the IDM's first action starts from, one clean frame is the context.
+    # not in paper: because the first action of the IDM starts from one frame, the context is one clean frame.
     context_frames: int = Field(1, ge=0)
     action_drop: float = Field(0.1, ge=0, le=1)
     guidance: float = 4.0
@@ -29,9 +30,10 @@ class FlowConfig(BaseModel):
 
 
 class FlowDraws(NamedTuple):
-    """The random numbers of a flow loss: t [B] in [0, 1], noise like the latents, and which actions are kept [B, A].
+    """The random numbers of a flow loss: t [B] in [0, 1], noise shaped like the latents, and which actions are kept
+    [B, A].
 
-    They are drawn for a whole batch, of which each device then takes its clips.
+    They are drawn for a whole batch. Each device then takes those of its clips.
     """
 
     t_B: Tensor
@@ -43,22 +45,22 @@ class FlowDraws(NamedTuple):
 
 
 def resolution_ratio(height: int, width: int, frames: int, scale: float = 1.0) -> float:
-    """OpenSora's shift for a clip's size: sqrt(pixels / 512^2) * sqrt(latent frames); never zero, for any length."""
+    """Return OpenSora's shift for the size of a clip: sqrt(pixels / 512^2) * sqrt(latent frames). It is never zero."""
     return math.sqrt(height * width / 512**2) * math.sqrt(frames) * scale
 
 
 def shift_of(config: FlowConfig, side: int, frames: int) -> float:
-    """The shift for clips of `frames` latent frames of `side` x `side` pixels."""
+    """Return the shift for clips of `frames` latent frames of `side` x `side` pixels."""
     return resolution_ratio(side, side, frames) if config.shift == "size" else config.shift
 
 
 def shift_timesteps(t: Tensor, ratio: float) -> Tensor:
-    """t in [0, 1] moved towards noise for ratio > 1: r t / (1 + (r - 1) t)."""
+    """Move t in [0, 1] towards noise for ratio > 1: r t / (1 + (r - 1) t)."""
     return ratio * t / (1 + (ratio - 1) * t)
 
 
 def sample_timesteps(config: FlowConfig, count: int, shift: float, generator: torch.Generator) -> Tensor:
-    """One t in [0, 1] a clip, 1 being pure noise."""
+    """Draw one t in [0, 1] per clip; 1 is pure noise."""
     if config.timesteps == "uniform":
         t_B = torch.rand(count, generator=generator)
     else:
@@ -67,7 +69,7 @@ def sample_timesteps(config: FlowConfig, count: int, shift: float, generator: to
 
 
 def noised(x0_BTCYX: Tensor, eps_BTCYX: Tensor, t_B: Tensor, context: int) -> tuple[Tensor, Tensor]:
-    """Mix in noise except on the first `context` frames -> (x_t, each frame's t [B, T])."""
+    """Mix in noise on all but the first `context` frames -> (x_t, t of each frame [B, T])."""
     t_BT = t_B[:, None].repeat(1, x0_BTCYX.shape[1])
     t_BT[:, :context] = 0
     weight = t_BT[:, :, None, None, None]
@@ -75,11 +77,11 @@ def noised(x0_BTCYX: Tensor, eps_BTCYX: Tensor, t_B: Tensor, context: int) -> tu
 
 
 def flow_loss(velocity: Tensor, x0_BTCYX: Tensor, eps_BTCYX: Tensor, context: int) -> Tensor:
-    """Mean squared error against x0 - eps over the noised frames, one value a clip."""
+    """Return the mean squared error against x0 - eps over the noised frames, one value per clip."""
     error = velocity - (x0_BTCYX - eps_BTCYX)
     return error[:, context:].square().mean(dim=(1, 2, 3, 4))
 
 
 def drop_actions(z_BAZ: Tensor, keep_BA: Tensor) -> Tensor:
-    """Timestep-wise guidance: each action that is not kept becomes zero (paper B.2)."""
+    """Set every action that is not kept to zero, for timestep-wise guidance (paper B.2)."""
     return z_BAZ * keep_BA[..., None].to(z_BAZ)

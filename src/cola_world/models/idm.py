@@ -4,25 +4,19 @@ Shape letters: B clips, T frames, A actions (= T - 1), S patches of a frame, D w
 C colour channels, Y X pixels.
 """
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from cola_world.models.config import Config
 from cola_world.models.layers import MLP, Attention, SwiGLU, initialise_linear, modulate, sincos_1d, sincos_2d
-
-# ImageNet statistics, which the published LAM of the same authors normalises its pixels with.
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
+from cola_world.models.pixels import normalise_pixels
 
 
-class IDMConfig(BaseModel):
+class IDMConfig(Config):
     """Paper B.1: 12 blocks, width 768, 12 heads, 224 px in patches of 14, two tokens of 32 dimensions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     image_size: int
     patch_size: int
     width: int
@@ -30,23 +24,6 @@ class IDMConfig(BaseModel):
     heads: int
     tokens: int = 2
     token_size: int = 32
-
-
-def unit_pixels(video_BTCYX: Tensor) -> Tensor:
-    """uint8 RGB to [0, 1]; what is no uint8 is that already. Caches hold bytes, and a GPU makes floats of them faster."""
-    return video_BTCYX.float() / 255 if video_BTCYX.dtype == torch.uint8 else video_BTCYX
-
-
-@functools.cache
-def pixel_statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [3, 1, 1]; kept, because a GPU would wait for each copy from here."""
-    return tuple(torch.tensor(values, device=device, dtype=dtype).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-
-
-def normalise_pixels(video_BTCYX: Tensor) -> Tensor:
-    """RGB in [0, 1] to ImageNet-normalised values."""
-    mean_C11, std_C11 = pixel_statistics(video_BTCYX.device, video_BTCYX.dtype)
-    return (video_BTCYX - mean_C11) / std_C11
 
 
 class STBlock(nn.Module):

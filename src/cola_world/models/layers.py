@@ -1,10 +1,11 @@
-"""Layers that more than one box of the architecture is made of.
+"""Layers that several boxes of the architecture share.
 
 Shape letters: N any batch, L sequence, D width, H heads, K head size, P grid points.
 """
 
-from collections.abc import Callable
-from contextlib import nullcontext
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Literal, TypeVar
 
 import torch
@@ -23,12 +24,12 @@ FUSED = {
 
 
 def in_fp32(function: Function) -> Function:
-    """Without autocast, on whatever device: for what rounding must not decide. Its inputs are cast by the function itself."""
+    """Switch autocast off on every device, for what rounding must not decide. The function casts its inputs itself."""
     return torch.autocast("cuda", enabled=False)(torch.autocast("cpu", enabled=False)(function))
 
 
 class RotaryEmbedding(nn.Module):
-    """Rotary position embedding over interleaved pairs; `freqs` stands in the public state dict as `rope.freqs`."""
+    """Rotary position embedding over interleaved pairs; `freqs` is `rope.freqs` in the public state dict."""
 
     def __init__(self, head_size: int, theta: float = 10000.0):
         super().__init__()
@@ -36,27 +37,31 @@ class RotaryEmbedding(nn.Module):
         self.freqs = nn.Parameter(theta**-exponents, requires_grad=False)
 
     def forward(self, length: int, start: int = 0) -> tuple[Tensor, Tensor]:
-        """cos and sin of positions start, start + 1, …: [length, head_size], each frequency twice in a row."""
+        """Return cos and sin of the positions start, start + 1, …: [length, head_size], each frequency twice in a
+        row.
+        """
         angles_LK = torch.outer(torch.arange(start, start + length, device=self.freqs.device).float(), self.freqs)
         angles_LK = angles_LK.repeat_interleave(2, dim=-1)
         return angles_LK.cos(), angles_LK.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x0, x1) of the last axis by its angle."""
+    """Rotate each pair (x0, x1) of the last axis by its angle."""
     turned = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
     return (x.float() * cos + turned.float() * sin).to(x.dtype)
 
 
-class Past:
-    """Keys and values of what an attention has seen first, so that it need not see it again with all that follows."""
+class KVCache:
+    """Keys and values of the first frames, so that they need not be computed again with every later call."""
 
     def __init__(self):
         self.key: Tensor | None = None
         self.value: Tensor | None = None
 
-    def join(self, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
-        """What was seen first, and these; the first call's own are what is kept."""
+    def append(self, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cached keys and values followed by these. The first call fills the cache; later calls leave it
+        as it is.
+        """
         if self.key is None:
             self.key, self.value = k_NHLK, v_NHLK
             return k_NHLK, v_NHLK
@@ -64,17 +69,19 @@ class Past:
 
 
 def attend(q_NHLK: Tensor, k_NHLK: Tensor, v_NHLK: Tensor, causal: bool, kernel: Kernel | None) -> Tensor:
-    """Softmax attention by a kernel's name; None leaves the choice to torch."""
+    """Run softmax attention with the named kernel; None leaves the choice to torch."""
     if kernel == "plain":
-        return attend_plainly(q_NHLK, k_NHLK, v_NHLK, causal)
+        return attend_unfused(q_NHLK, k_NHLK, v_NHLK, causal)
     with sdpa_kernel(FUSED[kernel]) if kernel else nullcontext():
         return F.scaled_dot_product_attention(q_NHLK, k_NHLK, v_NHLK, is_causal=causal)
 
 
-def attend_plainly(q_NHLK: Tensor, k_NHLK: Tensor, v_NHLK: Tensor, causal: bool) -> Tensor:
-    """Attention as products and sums, for the few frames of a clip, where a fused kernel would fill a tile of 64 with 8 rows.
+def attend_unfused(q_NHLK: Tensor, k_NHLK: Tensor, v_NHLK: Tensor, causal: bool) -> Tensor:
+    """Run attention as products and sums, for clips of few frames, where a fused kernel fills a tile of 64 with 8
+    rows.
 
-    Only a compiler makes it cheap: it keeps the products [N, H, L, L, K] in registers, and eager torch in memory.
+    Only a compiler makes it cheap: it keeps the products [N, H, L, L, K] in registers, where eager torch keeps them
+    in memory.
     """
     q, k, v = q_NHLK.float(), k_NHLK.float(), v_NHLK.float()
     scores_NHLL = (q[..., :, None, :] * k[..., None, :, :]).sum(-1) * q.shape[-1] ** -0.5
@@ -85,10 +92,10 @@ def attend_plainly(q_NHLK: Tensor, k_NHLK: Tensor, v_NHLK: Tensor, causal: bool)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with a norm on queries and keys, computed in fp32 before the rotation.
+    """Multi-head self-attention that normalises queries and keys in fp32 before the rotation.
 
-    `norm` is `nn.RMSNorm` in STDiT3 and `nn.LayerNorm` in the LAM. Built causal, it runs along time, whether or not the mask
-    is switched off later. `kernel` may be set to what is fastest on a device.
+    `norm` is `nn.RMSNorm` in STDiT3 and `nn.LayerNorm` in the LAM. A layer built causal runs along time, even if its
+    mask is switched off later. `kernel` may be set to the fastest one on a device.
     """
 
     kernel: Kernel | None = None
@@ -104,21 +111,21 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def project(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [N, H, L, K]."""
+        """Return queries, keys and values [N, H, L, K]."""
         q, k, v = self.qkv(x_NLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.q_norm(q.float()).to(v.dtype), self.k_norm(k.float()).to(v.dtype)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
         return q, k, v
 
-    def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None, past: Past | None = None) -> Tensor:
-        """`past`: x goes on where that ended; only for causal attention, and `rotary` is then that of x alone."""
+    def forward(self, x_NLD: Tensor, rotary: tuple[Tensor, Tensor] | None = None, past: KVCache | None = None) -> Tensor:
+        """With `past`, x continues the cached sequence: attention must be causal, and `rotary` is that of x alone."""
         q, k, v = self.project(x_NLD, rotary)
         if past is None:
             out_NHLK = attend(q, k, v, self.causal, self.kernel)
         else:
             assert self.causal
-            k, v = past.join(k, v)
+            k, v = past.append(k, v)
             seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
             out_NHLK = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         return self.proj(out_NHLK.transpose(1, 2).flatten(2))
@@ -155,16 +162,19 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 def sincos_1d(width: int, positions_P: Tensor) -> Tensor:
-    """Sine and cosine halves of `positions_P`, shape [P, width], made where the positions are: a GPU would wait for a copy."""
+    """Return sines, then cosines of the positions [P, width], made on their device because a GPU would wait for a
+    copy.
+    """
     omega = 10000.0 ** (-torch.arange(width // 2, device=positions_P.device).double() / (width // 2))
     angles = torch.outer(positions_P.double(), omega)
     return torch.cat((angles.sin(), angles.cos()), dim=-1).float()
 
 
 def sincos_2d(width: int, rows: int, columns: int, extent: float | None = None, device: torch.device | None = None) -> Tensor:
-    """Fixed 2-D position table [rows * columns, width]; the first half of the channels tells the column.
+    """Return a fixed 2-D position table [rows * columns, width]; the first half of the channels encodes the column.
 
-    Positions count from 0 by 1, or reach towards `extent` along both axes, however many rows and columns there are.
+    Positions count 0, 1, 2, …, or are spaced to span `extent` along both axes, however many rows and columns there
+    are.
     """
     axes = [torch.arange(n, device=device) * (1.0 if extent is None else extent / n) for n in (rows, columns)]
     y, x = torch.meshgrid(*axes, indexing="ij")
@@ -178,3 +188,23 @@ def initialise_linear(module: nn.Module) -> None:
         nn.init.xavier_uniform_(weight.view(weight.shape[0], -1))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+@contextmanager
+def seeded(seed: int, name: str) -> Iterator[None]:
+    """Initialise a module from (seed, its name) alone, so that two arms with one seed start with equal modules."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(digest[:7], "big"))
+        yield
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Return the random numbers of one optimiser step, a function of (seed, step) alone."""
+    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def count(module: nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())

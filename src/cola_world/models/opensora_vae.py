@@ -8,31 +8,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cola_world.models.autoencoder import SDXL, VAEConfig, build_autoencoder, decode_frames, downsampling, encode_frames, read_weights
+from cola_world.models.config import Config
 from cola_world.models.temporal_vae import TemporalVAE, TemporalVAEConfig
-from cola_world.models.vae import (
-    MICRO_FRAMES,
-    SDXL,
-    VAEConfig,
-    build_autoencoder,
-    decode_frames,
-    downsampling,
-    encode_frames,
-    read_weights,
-)
 
-# What the spatial latents are multiplied by, and mean and standard deviation of each channel of the temporal ones.
+MICRO_FRAMES = 17  # frames that it sees at once
+# Factor of the spatial latents, then mean and standard deviation of each channel of the temporal ones.
 SPATIAL_SCALE = 0.18215
 SHIFT, SCALE = (-0.10, 0.34, 0.27, 0.98), (3.85, 2.32, 2.33, 3.06)
 
 
-class OpenSoraVAEConfig(BaseModel):
-    """Shapes of both halves; the defaults are the published ones."""
+class OpenSoraVAEConfig(Config):
+    """Shapes of both halves. The defaults are the published ones."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     spatial: VAEConfig = SDXL
     temporal: TemporalVAEConfig = TemporalVAEConfig()
 
@@ -41,11 +32,11 @@ PUBLISHED = OpenSoraVAEConfig()
 
 
 class OpenSoraVAE(nn.Module):
-    """SDXL's VAE frame by frame, then four frames to a latent; names are those of the public `OpenSora-VAE-v1.2`.
+    """SDXL's VAE frame by frame, then four frames to a latent. Names are those of the public `OpenSora-VAE-v1.2`.
 
-    A clip of 1 + 4n <= 17 frames has 1 + n latents: frame 0, then four frames each. Longer clips are cut into pieces of 17
-    that know nothing of each other. Within a piece the published norms share their statistics, so that a latent is free of
-    later frames but for a common scale.
+    A clip of 1 + 4n <= 17 frames has 1 + n latents: frame 0, then four frames each. Longer clips are cut into
+    independent pieces of 17. Within a piece the published norms share their statistics, so a latent depends on later
+    frames only through a common scale.
     """
 
     def __init__(self, config: OpenSoraVAEConfig):
@@ -69,7 +60,7 @@ class OpenSoraVAE(nn.Module):
         return read_weights(cls(PUBLISHED), path / "model.safetensors" if path.is_dir() else path)
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors`, as the public file is, and its shapes as `opensora.json`."""
+        """Write `model.safetensors` in the layout of the public file, and the shapes as `opensora.json`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / "model.safetensors")
         (folder / "opensora.json").write_text(self.config.model_dump_json(indent=1) + "\n")
@@ -80,14 +71,14 @@ class OpenSoraVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, video_BTCYX: Tensor) -> Tensor:
-        """As `VAE.encode`."""
+        """See `VAE.encode`."""
         spatial_BCTyx = SPATIAL_SCALE * encode_frames(self.spatial_vae["module"], video_BTCYX).transpose(1, 2)
         pieces = [self.temporal_vae.encode(piece) for piece in spatial_BCTyx.split(MICRO_FRAMES, dim=2)]
         return ((torch.cat(pieces, dim=2) - self.shift) / self.scale).transpose(1, 2)
 
     @torch.no_grad()
     def decode(self, latents_BLCyx: Tensor, frames: int) -> Tensor:
-        """As `VAE.decode`."""
+        """See `VAE.decode`."""
         lengths = [len(piece) for piece in torch.arange(frames).split(MICRO_FRAMES)]
         latents = (latents_BLCyx.transpose(1, 2) * self.scale + self.shift).split(self.latent_frames(MICRO_FRAMES), dim=2)
         spatial = [self.temporal_vae.decode(z, length) for z, length in zip(latents, lengths, strict=True)]

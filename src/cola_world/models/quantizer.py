@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from cola_world.models.config import Config
 from cola_world.models.layers import in_fp32
 
 
-class QuantizerConfig(BaseModel):
+class QuantizerConfig(Config):
     """Paper B.1: one codebook of 32 entries of 32 dimensions; no resets, no EMA."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     codes: int = 32
     token_size: int = 32
 
@@ -28,29 +27,30 @@ class Quantized(NamedTuple):
     commitment_loss: Tensor
 
     def losses(self) -> dict[str, Tensor]:
-        """Loss by its name in the phase table."""
+        """Return each loss under its name in the phase table."""
         return {"vq": self.vq_loss, "commitment": self.commitment_loss}
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest code by Euclidean distance, straight-through gradient, both losses by gradient.
+    """Nearest code by Euclidean distance, with a straight-through gradient and both losses by gradient.
 
-    One codebook is shared by all tokens. Computed in fp32 whatever the autocast type, so that nearest codes do not
-    depend on rounding.
+    All tokens share one codebook. Computes in fp32 whatever the autocast type, so that rounding does not pick the
+    code.
     """
 
     def __init__(self, config: QuantizerConfig):
         super().__init__()
         self.config = config
-        # not in paper: because the published LAM of the same authors starts its codebook at U(-1/K, 1/K).
+        # not in paper: because the published LAM of the same authors does so, the codebook starts at U(-1/K, 1/K).
         bound = 1 / config.codes
         self.codebook = nn.Parameter(torch.empty(config.codes, config.token_size).uniform_(-bound, bound))
 
     @in_fp32
     def forward(self, z_BAMZ: Tensor, noise_BAMZ: Tensor | None = None) -> Quantized:
-        """z: [B, A, M, Z], any float type -> quantised z with straight-through gradient, indices, the two mean losses.
+        """z: [B, A, M, Z], any float type -> quantised z with a straight-through gradient, indices, and the two mean
+        losses.
 
-        `noise` is there for the bottlenecks that have use for it; this one has none.
+        `noise` is for bottlenecks that sample; this one ignores it.
         """
         z = z_BAMZ.float()
         indices = self.nearest(z)

@@ -11,18 +11,17 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from cola_world.models.layers import MLP, Attention, Past, RotaryEmbedding, in_fp32, initialise_linear, modulate, sincos_2d
+from cola_world.models.config import Config
+from cola_world.models.layers import MLP, Attention, KVCache, RotaryEmbedding, in_fp32, initialise_linear, modulate, sincos_2d
 
 BLOCK = re.compile(r"stdit3\.(?:spatial|temporal)_blocks\.(\d+)\.")
 
 
-class STDiT3Config(BaseModel):
+class STDiT3Config(Config):
     """XL/2: depth 28, width 1152, 16 heads, patches of 2 x 2 on 4 latent channels, positions for 512 px."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     width: int
     depth: int
     heads: int
@@ -34,10 +33,10 @@ class STDiT3Config(BaseModel):
 
 
 def beyond_depth(name: str, depth: int) -> bool:
-    """Whether a parameter, by its name in a snapshot, is of a block that a world model of `depth` pairs does not have.
+    """Tell whether a snapshot's parameter belongs to a block that a world model of `depth` pairs does not have.
 
-    not in paper: because it says how many DiT blocks its smaller world models have and not which ones (D.6), they take the
-    first of the pre-trained ones.
+    not in paper: because the paper says how many DiT blocks its smaller world models have but not which (D.6), they
+    take the first of the pre-trained ones.
     """
     block = BLOCK.match(name)
     return block is not None and int(block[1]) >= depth
@@ -53,7 +52,7 @@ class ScalarEmbedder(nn.Module):
 
     @in_fp32
     def forward(self, value: Tensor) -> Tensor:
-        # Made here and in fp32: as a buffer they would be rounded with the weights of a model in bf16.
+        # Made here, in fp32: a buffer would be rounded with the weights of a model in bf16.
         freqs = torch.exp(-math.log(10000.0) * torch.arange(self.half, device=value.device).float() / self.half)
         angles = value[..., None].float() * freqs
         embedding = torch.cat((angles.cos(), angles.sin()), dim=-1)
@@ -61,7 +60,7 @@ class ScalarEmbedder(nn.Module):
 
 
 class STDiT3Block(nn.Module):
-    """Attention and MLP, each modulated and gated frame by frame."""
+    """Attention and MLP, modulated and gated frame by frame."""
 
     def __init__(self, width: int, heads: int, causal: bool = False):
         super().__init__()
@@ -72,8 +71,8 @@ class STDiT3Block(nn.Module):
     def modulation(self, modulation_BT6D: Tensor) -> tuple[Tensor, ...]:
         return (self.scale_shift_table + modulation_BT6D)[:, :, :, None].unbind(2)
 
-    def mix(self, x_BTSD: Tensor, rotary: tuple[Tensor, Tensor] | None, past: Past | None) -> Tensor:
-        """Attention within each frame, or, with `rotary`, along each patch's time line."""
+    def mix(self, x_BTSD: Tensor, rotary: tuple[Tensor, Tensor] | None, past: KVCache | None) -> Tensor:
+        """Attend within each frame or, with `rotary`, along the time line of each patch."""
         if rotary is None:
             return self.attn(x_BTSD.flatten(0, 1)).unflatten(0, x_BTSD.shape[:2])
         y = self.attn(rearrange(x_BTSD, "b t s d -> (b s) t d"), rotary, past)
@@ -84,21 +83,21 @@ class STDiT3Block(nn.Module):
         x_BTSD: Tensor,
         modulation_BT6D: Tensor,
         rotary: tuple[Tensor, Tensor] | None = None,
-        past: Past | None = None,
+        past: KVCache | None = None,
     ) -> Tensor:
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(modulation_BT6D)
         x_BTSD = x_BTSD + gate_1 * self.mix(modulate(x_BTSD, shift_1, scale_1), rotary, past)
         return x_BTSD + gate_2 * self.mlp(modulate(x_BTSD, shift_2, scale_2))
 
-    def remember(self, x_BTSD: Tensor, modulation_BT6D: Tensor, rotary: tuple[Tensor, Tensor], past: Past) -> None:
-        """As much of the forward as later frames look at: keys and values along time."""
+    def cache_context(self, x_BTSD: Tensor, modulation_BT6D: Tensor, rotary: tuple[Tensor, Tensor], past: KVCache) -> None:
+        """Compute only what later frames attend to: keys and values along time."""
         shift, scale = self.modulation(modulation_BT6D)[:2]
         y = rearrange(modulate(x_BTSD, shift, scale), "b t s d -> (b s) t d")
-        past.join(*self.attn.project(y, rotary)[1:])
+        past.append(*self.attn.project(y, rotary)[1:])
 
 
 class Embedded(NamedTuple):
-    """Patches, embedding of timestep and frame rate, each frame's modulation, and rotation by its place in time."""
+    """Patches, embedding of timestep and frame rate, modulation of each frame, and rotation by its position in time."""
 
     x_BTSD: Tensor
     t_BTD: Tensor
@@ -134,19 +133,20 @@ class PatchEmbedder(nn.Module):
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
-class PastFrames:
-    """What causal time attention has seen of the frames before: one `Past` a temporal block."""
+class ContextCache:
+    """Keys and values of the context frames, one `KVCache` per temporal block."""
 
     def __init__(self, depth: int, frames: int):
         self.frames = frames
-        self.blocks = [Past() for _ in range(depth)]
+        self.blocks = [KVCache() for _ in range(depth)]
 
 
 class STDiT3(nn.Module):
-    """Velocity of noised latent frames, given each frame's timestep and the actions' modulation.
+    """Velocity of noised latent frames, given the timestep of each frame and the modulation by actions.
 
-    The public model picks, frame by frame, between two modulations (noised and clean frames); here every frame has
-    its own timestep, which gives the same numbers at half the work. Causal time attention is the paper's addition (B.2).
+    The public model computes two modulations, for noised and for clean frames, and picks one frame by frame. Here
+    every frame has its own timestep, which gives the same numbers at half the work. Causal time attention is the
+    paper's addition (B.2).
     """
 
     def __init__(self, config: STDiT3Config):
@@ -179,13 +179,13 @@ class STDiT3(nn.Module):
             block.attn.causal = causal
 
     def positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """2-D table scaled so that positions mean the same at every resolution."""
+        """Return a 2-D table scaled so that positions mean the same at every resolution."""
         scale = self.config.pixel_size / self.config.reference_size
         base = round(math.sqrt(rows * columns))
         return sincos_2d(self.config.width, rows, columns, extent=base / scale, device=device)
 
     def embed(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None, start: int) -> Embedded:
-        """What the blocks read; `start`: the first frame's place in time."""
+        """Embed the inputs of the blocks; `start` is the position of the first frame in time."""
         rows, columns = (size // self.config.patch_size for size in x_BTCYX.shape[-2:])
         x_BTSD = self.x_embedder(x_BTCYX) + self.positions(rows, columns, x_BTCYX.device).to(x_BTCYX)
         t_BTD = self.t_embedder(t_BT) + self.fps_embedder(t_BT.new_full((1, 1), self.config.fps))
@@ -194,23 +194,23 @@ class STDiT3(nn.Module):
             modulation = modulation + action_BT6D
         return Embedded(x_BTSD, t_BTD, modulation, self.rope(x_BTSD.shape[1], start))
 
-    def read(self, x_BTCYX: Tensor, action_BT6D: Tensor | None = None) -> PastFrames:
-        """What later frames look at of these clean ones: in each temporal block their keys and values, and nothing further."""
-        past = PastFrames(self.config.depth, x_BTCYX.shape[1])
+    def cache_context(self, x_BTCYX: Tensor, action_BT6D: Tensor | None = None) -> ContextCache:
+        """Run clean context frames once and keep what later frames attend to: keys and values of each temporal block."""
+        past = ContextCache(self.config.depth, x_BTCYX.shape[1])
         x_BTSD, _, modulation, rotary = self.embed(x_BTCYX, x_BTCYX.new_zeros(x_BTCYX.shape[:2]), action_BT6D, start=0)
         for spatial, temporal, own in zip(self.spatial_blocks, self.temporal_blocks, past.blocks, strict=True):
             x_BTSD = spatial(x_BTSD, modulation)
             if own is past.blocks[-1]:
-                temporal.remember(x_BTSD, modulation, rotary, own)
+                temporal.cache_context(x_BTSD, modulation, rotary, own)
             else:
                 x_BTSD = temporal(x_BTSD, modulation, rotary, own)
         return past
 
-    def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None, past: PastFrames | None = None) -> Tensor:
+    def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None, past: ContextCache | None = None) -> Tensor:
         """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32.
 
-        With `past`, x are the frames that follow those; causal time attention and spatial attention within a frame make
-        the result the same as if all had been given at once.
+        With `past`, x are the frames that follow the cached ones. Causal time attention and spatial attention within
+        a frame make the result equal to that of one call with all frames.
         """
         x_BTSD, t_BTD, modulation, rotary = self.embed(x_BTCYX, t_BT, action_BT6D, start=past.frames if past else 0)
         pasts = past.blocks if past else [None] * self.config.depth

@@ -6,14 +6,14 @@ Shape letters: B clips, C channels, F frames, T latent frames, Y X latent pixels
 
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from cola_world.models.config import Config
 
-class TemporalVAEConfig(BaseModel):
+
+class TemporalVAEConfig(Config):
     """The published shape; frames are halved after each of the last `halvings` levels before the deepest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     channels: int = 4
     width: int = 128
     multipliers: list[int] = [1, 2, 2, 4]
@@ -26,12 +26,12 @@ class TemporalVAEConfig(BaseModel):
         return [self.width * multiplier for multiplier in self.multipliers]
 
     def halves(self, level: int) -> bool:
-        """Whether the frames are halved between `level` and the next."""
+        """Tell whether the number of frames is halved between `level` and the next."""
         return level >= len(self.multipliers) - 1 - self.halvings
 
 
 class CausalConv3d(nn.Module):
-    """Convolution over time and space whose output frame sees no later input frame; padded with zeros in front."""
+    """Convolution over time and space, padded with zeros in front so that no output frame sees a later input frame."""
 
     def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1, bias: bool = True):
         super().__init__()
@@ -45,8 +45,8 @@ class CausalConv3d(nn.Module):
 class ResBlock(nn.Module):
     """Two normalised convolutions around a shortcut.
 
-    The published GroupNorm takes its statistics over all frames of a clip: through them alone a later frame reaches an
-    earlier latent.
+    The published GroupNorm pools over all frames of a clip. Only through it does a later frame reach an earlier
+    latent.
     """
 
     def __init__(self, channels: int, out: int, groups: int):
@@ -93,14 +93,14 @@ class TemporalEncoder(nn.Module):
 
 
 class TemporalDecoder(nn.Module):
-    """The encoder's mirror: where that halves the frames, twice the channels are dealt out to twice the frames."""
+    """Mirror of the encoder. Where the encoder halves the frames, twice the channels are split into twice the frames."""
 
     def __init__(self, config: TemporalVAEConfig):
         super().__init__()
         widths = config.widths
         self.conv1 = CausalConv3d(config.channels, widths[-1])
         self.res_blocks = stack(config, widths[-1], widths[-1])
-        # In the order of the encoder's levels, and passed in reverse.
+        # Listed in the order of the encoder's levels and run in reverse.
         self.block_res_blocks = nn.ModuleList(map(stack, [config] * len(widths), [*widths[1:], widths[-1]], widths))
         self.conv_blocks = nn.ModuleList(
             CausalConv3d(width, 2 * width) if config.halves(level) else nn.Identity()
@@ -127,7 +127,9 @@ def run(blocks: nn.ModuleList, x: Tensor) -> Tensor:
 
 
 class TemporalVAE(nn.Module):
-    """1 + 4n frames to 1 + n latents, the first of frame 0 alone; other lengths are padded in front to a multiple of 4."""
+    """Maps 1 + 4n frames to 1 + n latents, the first from frame 0 alone. Other lengths are padded in front to a
+    multiple of 4.
+    """
 
     def __init__(self, config: TemporalVAEConfig):
         super().__init__()

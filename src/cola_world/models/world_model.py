@@ -22,16 +22,16 @@ class WorldModel(nn.Module):
         self.stdit3, self.action_adaln, self.flow = stdit3, action_adaln, flow
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, drop: bool) -> FlowDraws:
-        """Random numbers for latents of `shape` [B, T, C, Y, X]; with `drop`, also which actions are kept."""
+        """Draw the random numbers for latents of `shape` [B, T, C, Y, X]; with `drop`, also which actions are kept."""
         clips, frames = shape[:2]
         t_B = sample_timesteps(self.flow, clips, self.shift(frames), generator)
         eps = torch.randn(shape, generator=generator)
-        # What is dropped is what one latent frame follows, so that guidance meets its unconditional case in training.
+        # Whole groups are dropped, one per latent frame, so that training meets the unconditional case of guidance.
         keep = torch.rand(clips, frames - 1, generator=generator) >= self.flow.action_drop if drop else None
         return FlowDraws(t_B, eps, keep)
 
     def loss(self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, draws: FlowDraws) -> Tensor:
-        """Flow loss of each clip [B]. `z_BAZ` None: video only, as in pre-training."""
+        """Return the flow loss of each clip [B]. Without `z_BAZ` it is that of video alone, as in pre-training."""
         x_t, t_BT = noised(x0_BTCYX, draws.eps_BTCYX, draws.t_B, self.flow.context_frames)
         z_BGZ = None if z_BAZ is None else self.action_adaln.group(z_BAZ)
         if z_BGZ is not None and draws.keep_BA is not None:
@@ -41,7 +41,7 @@ class WorldModel(nn.Module):
         return flow_loss(velocity, x0_BTCYX, draws.eps_BTCYX, self.flow.context_frames)
 
     def shift(self, frames: int) -> float:
-        """How far timesteps move towards noise for clips of `frames` latent frames."""
+        """Return how far timesteps move towards noise for clips of `frames` latent frames."""
         return shift_of(self.flow, self.stdit3.config.pixel_size, frames)
 
     def sample(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
@@ -51,14 +51,16 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def denoise(self, context_BKCYX: Tensor, z_BAZ: Tensor, noise_BTCYX: Tensor) -> Tensor:
-        """`sample` with noise of its own for each of the T = G + 1 frames, of which the K clean ones need none: guided Euler steps.
+        """`sample` with given noise for each of the T = G + 1 frames, of which the K clean ones ignore theirs: guided
+        Euler steps.
 
         The clean frames see neither the noised ones nor the denoising step, so they go through the model once.
         """
         z_BGZ, context = self.action_adaln.group(z_BAZ), context_BKCYX.shape[1]
-        # With and without actions, in one batch; guidance leaves out those of the context too, as dropping does in training.
+        # Conditional and unconditional halves in one batch. Guidance drops the actions of the context too, as
+        # training does.
         modulation = torch.cat((self.action_adaln(z_BGZ), self.action_adaln(torch.zeros_like(z_BGZ))))
-        past = self.stdit3.read(context_BKCYX.repeat(2, 1, 1, 1, 1), modulation[:, :context])
+        past = self.stdit3.cache_context(context_BKCYX.repeat(2, 1, 1, 1, 1), modulation[:, :context])
         x = noise_BTCYX[:, context:].to(context_BKCYX)
         times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.shift(noise_BTCYX.shape[1]))
         for now, after in zip(times[:-1], times[1:], strict=True):
@@ -70,15 +72,15 @@ class WorldModel(nn.Module):
         return torch.cat((context_BKCYX, x), dim=1)
 
     def rollout(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator, window: int) -> Iterator[Tensor]:
-        """As `sample`, of any length: the imagined frames, [B, at most window - K, C, Y, X] at a time.
+        """`sample` for any length: yields the imagined frames, [B, at most window - K, C, Y, X] at a time.
 
-        ValueError where a window of that many latent frames leaves no room behind its context.
+        Raises ValueError if a window of that many latent frames leaves no room behind its context.
         """
         size, context = self.action_adaln.config.actions_per_latent_frame, context_BKCYX.shape[1]
         if window <= context:
             raise ValueError(f"rollout: a window of {window} frames has no room behind {context} of context; at least {context + 1}")
-        # not in paper: because it does not say how long videos are imagined, a window is as long as training's clips and
-        # begins with the last K frames of the one before.
+        # not in paper: because the paper does not say how longer videos are imagined, a window is as long as a
+        # training clip and begins with the last K frames of the one before.
         for start in range(0, z_BAZ.shape[1] // size + 1 - context, window - context):
             frames = self.sample(context_BKCYX, z_BAZ[:, start * size : (start + window - 1) * size], generator)
             context_BKCYX = frames[:, -context:]

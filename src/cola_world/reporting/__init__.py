@@ -1,1 +1,1 @@
-"""From the runs' numbers to the pages: collected rows, claims with verdicts, figures, pages, and the site that holds them."""
+"""From the numbers of runs to pages: collected rows, claims with verdicts, figures, pages, and the site."""

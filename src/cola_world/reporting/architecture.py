@@ -38,7 +38,7 @@ PLACES = {
 
 
 class PhaseLike(Protocol):
-    """What the drawing needs of a phase: names of the parts that learn, names of the losses."""
+    """What the drawing needs of a phase: the parts that learn, and the losses."""
 
     trains: Sequence[str]
     losses: Sequence[str]
@@ -60,7 +60,7 @@ CELLS = (
 
 
 def architecture(phases: Mapping[str, PhaseLike], parameters: Mapping[str, int] | None = None) -> Figure:
-    """`parameters`: number of weights of each part, drawn when known."""
+    """Draw the figure. `parameters` is the number of weights of each part, drawn if known."""
     with style():
         figure = Figure(figsize=(12, 6.8))
         grid = figure.subplots(2, 2)
@@ -169,14 +169,14 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], text
 
 
 def path(axes: Axes, points: list[tuple[float, float]], color: str, dashes: str) -> None:
-    """A line with corners and an arrow at its end."""
+    """Draw a line with corners and an arrow at its end."""
     axes.plot(*zip(*points[:-1], strict=True), color=color, lw=1.1, ls=dashes, solid_capstyle="butt")
     how = {"arrowstyle": "-|>", "color": color, "lw": 1.1, "ls": dashes, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", points[-1], points[-2], arrowprops=how)
 
 
 def phase_rows(phases: Mapping[str, PhaseLike]) -> list[dict[str, str]]:
-    """The phase table as text, one row a phase: each part trained, frozen or absent; the losses; the random crop."""
+    """Return the phase table as text, one row per phase: each part trained, frozen or absent; losses; random crop."""
     parts = [part for part in LABELS if part != "vae"]
     rows = []
     for name, phase in phases.items():

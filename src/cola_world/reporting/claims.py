@@ -34,7 +34,7 @@ class Strict(BaseModel):
 
 
 class Rules(Strict):
-    """What makes a verdict; shares are of the seeds that count."""
+    """What makes a verdict. Shares are of the seeds that count."""
 
     minimum_seeds: int = Field(ge=1)
     reproduced_at: Share
@@ -50,7 +50,7 @@ class Rules(Strict):
 
 
 class Reference(Strict):
-    """Another moment of the same run, or a moment of another run; same metric, same seed."""
+    """Another moment of the same run, or a moment of another run; same metric and seed."""
 
     run: str | None = None
     at: At
@@ -78,7 +78,7 @@ class Condition(Strict):
 
 
 class Compare(Strict):
-    """Holds in a seed when all conditions hold there; with `negate`, when at least one does not."""
+    """Holds in a seed if all conditions hold there or, with `negate`, if at least one does not."""
 
     run: str
     all_of: list[Condition] = Field(min_length=1)
@@ -96,7 +96,7 @@ class Compare(Strict):
 class Trend(Strict):
     """The metric of the runs that match a pattern rises with the step at which they begin.
 
-    Two tests: the rank correlation (Spearman) of beginning and mean over seeds is at least the minimum, and in each seed
+    Two tests: the rank correlation (Spearman) of beginning and mean over seeds reaches the minimum, and in each seed
     the run that begins last is above the one that begins first.
     """
 
@@ -115,7 +115,7 @@ class Trend(Strict):
 
 
 class Moment(Strict):
-    """A snapshot of a run, in the paper's steps from the start of its line of runs."""
+    """A snapshot of a run, in paper steps from the start of its line."""
 
     run: str
     at: int
@@ -125,9 +125,10 @@ class Moment(Strict):
 
 
 class Tally(Strict):
-    """In how many comparisons - every data set, metric and rival - one snapshot is the better one.
+    """In how many comparisons - every data set, metric and rival - one snapshot is better.
 
-    `margin`: how much worse, as a share of the rival's value, still counts. Holds in a seed when at least `share` of them do.
+    `margin`: how much worse, as a share of the rival's value, still counts. Holds in a seed if at least `share` of
+    the comparisons do.
     """
 
     better: Moment
@@ -168,7 +169,7 @@ class Predicate(Strict):
 
 
 class Claim(Strict):
-    """A claim in our words, where the paper makes it, which page shows it, and whose the thresholds are."""
+    """A claim in our words, its place in the paper, the page that shows it, and the origin of its thresholds."""
 
     id: str
     page: str
@@ -192,7 +193,7 @@ class Claims(Strict):
 
 
 def read_claims(root: Path) -> Claims:
-    """ValueError with one line that names file, key and value for anything outside the vocabulary."""
+    """Read the claims. Raises ValueError with one line: file, key and value of anything outside the vocabulary."""
     try:
         return Claims.model_validate(yaml.safe_load((root / CLAIMS).read_text()))
     except ValidationError as error:

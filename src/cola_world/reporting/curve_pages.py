@@ -1,4 +1,6 @@
-"""A page for curves of the paper that are measured at snapshots: probing losses and prediction over training (Figures 4, 7, 8)."""
+"""A page for curves that the paper measures at snapshots: probing losses and prediction over training (Figures 4, 7,
+8).
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,7 +22,7 @@ PREDICTION = ("video/psnr", "video/ssim", "video/lpips", "video/fvd")
 
 
 class Curve(NamedTuple):
-    """Snapshots of runs, one run after the other; `until` cuts off what comes later, in paper steps."""
+    """Snapshots of runs, one run after the other. `until` cuts off what comes later, in paper steps."""
 
     label: str
     runs: tuple[str, ...]
@@ -35,14 +37,14 @@ class Panel(NamedTuple):
 
 
 class CurvePage(Page):
-    """The page `name` with every curve in every panel. `mark`: the step of a moment that all curves share, told by `marked`."""
+    """The page `name` with every curve in every panel. `mark` is a step that all curves share, labelled `marked`."""
 
     def __init__(self, name: str, curves: Sequence[Curve], panels: Sequence[Panel], root: str = ".", marked: str = "joint training begins"):
         super().__init__(name, root)
         self.curves, self.panels, self.marked = curves, panels, marked
 
     def values(self, curve: Curve, panel: Panel) -> dict[int, Estimate]:
-        """Snapshot -> what was measured, ascending."""
+        """Map snapshots to what was measured, ascending."""
         chosen = self.rows[self.rows["run"].isin(curve.runs) & (self.rows["corpus"] == panel.corpus)]
         metric = METRICS[panel.metric]
         name = metric.found(chosen)
@@ -51,7 +53,7 @@ class CurvePage(Page):
         return {step: estimate(of_one_run(chosen, curve, name, step), name, metric.scale) for step in steps}
 
     def name_of(self, panel: Panel) -> str:
-        """Its label with our own name where a stand-in takes the metric's place."""
+        """Return the label of a metric, with our own name if a stand-in takes its place."""
         metric = METRICS[panel.metric]
         name = metric.found(self.rows[self.rows["corpus"] == panel.corpus])
         stand_in = f" ({name.partition('/')[2]})" if name and name != metric.ours[0] else ""
@@ -84,7 +86,7 @@ class CurvePage(Page):
         axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}K" if step else "0")
 
     def numbers(self) -> HTML:
-        """What is drawn: a row a curve and snapshot, with intervals."""
+        """Return what is drawn: one row per curve and snapshot, with intervals."""
         rows = []
         for curve in self.curves:
             found = [self.values(curve, panel) for panel in self.panels]
@@ -99,14 +101,14 @@ class CurvePage(Page):
 
 
 def of_one_run(rows: pd.DataFrame, curve: Curve, name: str, step: int) -> pd.DataFrame:
-    """Rows of the snapshot; where two runs of a curve meet there, those of the later one."""
+    """Return the rows of the snapshot. If two runs of a curve meet there, the later one counts."""
     rows = rows[rows["snapshot"] == step]
     run = next(run for run in reversed(curve.runs) if ((rows["run"] == run) & (rows["metric"] == name)).any())
     return rows[rows["run"] == run]
 
 
 def draw(axes: Axes, values: dict[int, Estimate], color: tuple) -> None:
-    """Means with the band of their intervals."""
+    """Draw means with the band of their intervals."""
     if values:
         means, lows, highs, _ = zip(*values.values(), strict=True)
         axes.fill_between(list(values), lows, highs, color=color, alpha=0.13, lw=0)

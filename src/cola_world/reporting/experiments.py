@@ -1,4 +1,4 @@
-"""Experiments side by side: which dials each of them turns, and what that does to joint training."""
+"""Compare experiments: the dials that each turns, and what that does to joint training."""
 
 import base64
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ OUT = Path("reports/experiments.html")
 
 
 class Experiment(NamedTuple):
-    """`dials`: all of params.yaml; `rows`: those of results.csv, None where it has not come that far."""
+    """`dials` is all of params.yaml. `rows` is results.csv, or None if the experiment did not come that far."""
 
     name: str
     dials: dict[str, Any]
@@ -30,9 +30,10 @@ class Experiment(NamedTuple):
 
 
 def compare(experiments: Sequence[Experiment], root: Path) -> None:
-    """Write reports/experiments.html below `root`; the first experiment is the workspace, to which the others are compared.
+    """Write reports/experiments.html below `root`. The first experiment is the workspace, to which others are
+    compared.
 
-    ValueError when there is nothing to compare.
+    Raises ValueError if there is nothing to compare.
     """
     if len(experiments) < 2:
         raise ValueError("compare: no experiments here; `dvc exp run -S warmup_steps=4000` makes one")
@@ -47,7 +48,7 @@ def compare(experiments: Sequence[Experiment], root: Path) -> None:
 
 
 def flat(dials: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
+    """Join nested keys by dots."""
     found: dict[str, Any] = {}
     for key, value in dials.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -55,13 +56,13 @@ def flat(dials: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def turned(experiment: Experiment, base: Experiment) -> dict[str, Any]:
-    """Dials that are not as in `base`, by what they are here; None for one that is missing."""
+    """Return the dials that differ from `base`, with their values here; None for a missing one."""
     own, other = flat(experiment.dials), flat(base.dials)
     return {key: own.get(key) for key in sorted(own.keys() | other.keys()) if own.get(key) != other.get(key)}
 
 
 def final_table(experiments: Sequence[Experiment]) -> HTML:
-    """Last values of joint training, an experiment a row: mean, lowest and highest seed."""
+    """Return last values of joint training, one experiment per row: mean, lowest and highest seed."""
     head = ["experiment", "dials turned", "scale", "seeds", *(METRIC_LABELS[metric] for metric in FINAL_METRICS)]
     return html.table(head, [final_row(experiment, experiments[0]) for experiment in experiments], "numbers")
 
@@ -77,10 +78,10 @@ def final_row(experiment: Experiment, base: Experiment) -> list[str]:
 
 
 def curves(experiments: Sequence[Experiment]) -> Figure:
-    """Joint training of all experiments at the workspace's scale; dashed, its latent action model alone."""
+    """Draw joint training of all experiments at the workspace's scale; dashed, its latent action model alone."""
     alike = [e for e in experiments if e.rows is not None and e.dials.get("scale") == experiments[0].dials.get("scale")]
     own = [e.rows[e.rows["run"] == RUN].assign(run=e.name) for e in alike]
-    # The workspace's LAM is the reference of all.
+    # The LAM of the workspace is the reference for all.
     rows = pd.concat([*own, alike[0].rows[alike[0].rows["run"] == LAM]]) if alike else pd.DataFrame(columns=["run", "metric"])
     colors = ["#222222", *sns.color_palette("viridis", max(1, len(alike) - 1))]
     lines = [Line(e.name, label(e, experiments[0]), color) for e, color in zip(alike, colors, strict=False)]

@@ -1,4 +1,4 @@
-"""Figures 2 and 3 of the paper from result rows: pure functions, and images with the same bytes every time."""
+"""Figures 2 and 3 of the paper from result rows: pure functions. Equal figures are equal bytes."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -31,10 +31,10 @@ PANELS = {
     "codebook/utilization": "Utilisation\n(share of the codes in use)",
     "codebook/max_usage": "Maximum usage\n(share of the commonest code)",
     "codebook/entropy_normalized": "Normalised entropy\n(1 = all codes equally often)",
-    # not in paper: because codes can be in use and yet mean nothing to the world model.
+    # not in paper: because codes can be in use and yet mean nothing to the world model, the shuffle gap is drawn too.
     "shuffle_gap": "Shuffle gap\n(flow loss with another clip's actions)",
 }
-# Limits of the criterion of collapse in data/paper/claims.yaml, drawn for the eye only.
+# Limits of collapse in data/paper/claims.yaml, drawn for the eye only.
 COLLAPSED = {"codebook/max_usage": (0.9, "collapsed above"), "codebook/entropy_normalized": (0.2, "collapsed below")}
 LAM = "lam"
 DASHED = (0, (5, 3))
@@ -64,7 +64,7 @@ def style() -> Iterator[None]:
 
 
 def grid(count: int) -> tuple[Figure, list[Axes]]:
-    """Panels in up to two columns, above the legend's place."""
+    """Lay out panels in up to two columns, above the legend."""
     columns = min(count, 2)
     lines = -(-count // columns)
     figure = Figure(figsize=(11, 0.7 + 3.3 * lines))
@@ -99,7 +99,7 @@ def warmup(rows: pd.DataFrame) -> Figure:
         forks = fork_lines(rows)
         present = [line for line in (NAIVE, WARMUP) if line.run in set(rows["run"])]
         for metric, axes in panels.items():
-            draw_lines(axes, rows, [*present, *forks], metric, seeds=False)  # five bands are as much as an eye takes
+            draw_lines(axes, rows, [*present, *forks], metric, seeds=False)  # five bands are as much as an eye takes in
             for line in forks:
                 mark_switch(axes, rows, line, metric)
             finish(axes, rows, metric)
@@ -109,7 +109,7 @@ def warmup(rows: pd.DataFrame) -> Figure:
 
 
 def lines(rows: pd.DataFrame, chosen: list[Line]) -> Figure:
-    """Any runs on the same panels; dashed, the LAM where its rows are among them."""
+    """Draw any runs on the same panels; dashed, the LAM if its rows are among them."""
     with style():
         figure, panels = new_panels()
         for metric, axes in panels.items():
@@ -121,7 +121,9 @@ def lines(rows: pd.DataFrame, chosen: list[Line]) -> Figure:
 
 
 def fork_lines(rows: pd.DataFrame) -> list[Line]:
-    """One blue a warm-up length, darker the longer; `e2e` goes before a fork of the sweep at the same step."""
+    """Return one blue per warm-up length, darker for longer ones. `e2e` precedes a fork of the sweep at the same
+    step.
+    """
     starts = rows[rows["run"].str.fullmatch(r"e2e(_from_\d+)?")].groupby("run")["snapshot"].min()
     by_start: dict[int, str] = {}
     for run, start in starts.sort_index().items():
@@ -141,7 +143,7 @@ def new_panels() -> tuple[Figure, dict[str, Axes]]:
 
 
 def draw_lines(axes: Axes, rows: pd.DataFrame, lines: Iterable[Line], metric: str, seeds: bool = True) -> None:
-    """Mean over seeds with the band from the lowest to the highest seed; with `seeds`, each of them as a thin line."""
+    """Draw the mean over seeds with the band from lowest to highest; with `seeds`, each seed as a thin line."""
     for line in lines:
         values = curve(rows, line.run, metric)
         shared = {"data": values, "x": "snapshot", "y": "value", "color": line.color, "ax": axes, "legend": False}
@@ -189,7 +191,7 @@ def set_height(axes: Axes, metric: str) -> None:
 
 
 def highest(axes: Axes) -> float:
-    """The top of all that is drawn, bands included."""
+    """Return the top of all that is drawn, bands included."""
     return float(axes.dataLim.y1) if axes.lines else 0.0
 
 
@@ -201,7 +203,7 @@ def mark_limit(axes: Axes, limit: float, text: str) -> None:
 
 
 def nats_axis(axes: Axes, rows: pd.DataFrame) -> None:
-    """The same entropy in nats on the right: times ln K, as the rows themselves relate the two."""
+    """Show entropy in nats on the right: normalised entropy times ln K."""
     pairs = rows[rows["metric"].isin(["codebook/entropy", "codebook/entropy_normalized"])]
     wide = pairs.pivot_table(index=["run", "snapshot", "seed"], columns="metric", values="value")
     if wide.shape[1] < 2 or not (wide["codebook/entropy_normalized"] > 0).any():
@@ -218,13 +220,13 @@ def handle(line: Line) -> Line2D:
 
 
 def legend(figure: Figure, handles: list[Line2D], columns: int) -> None:
-    """Once for all panels, below them."""
+    """Draw one legend for all panels, below them."""
     if handles:
         figure.legend(handles=handles, loc="lower center", ncols=min(columns, len(handles)), frameon=False, fontsize=9)
 
 
 def image(figure: Figure, kind: str) -> bytes:
-    """The figure as `svg` or `png` without a date or a version in it, so that equal figures are equal bytes."""
+    """Render the figure as `svg` or `png` without date or version, so that equal figures are equal bytes."""
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
     buffer = io.BytesIO()
     with style():

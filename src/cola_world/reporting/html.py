@@ -10,7 +10,7 @@ from cola_world.reporting.verdicts import Judgement
 
 
 class HTML(str):
-    """Markup that a notebook's cell and a template show as it is."""
+    """Markup that notebook cells and templates show unescaped."""
 
     def _repr_html_(self) -> str:
         return str(self)
@@ -19,7 +19,7 @@ class HTML(str):
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> HTML:
-    """Cells are text, unless they are `HTML` already."""
+    """Make a table. Cells are text unless they are `HTML`."""
     body = "\n".join("<tr>" + "".join(cell(value) for value in row) + "</tr>" for row in rows)
     columns = "".join(f"<th>{escape(name)}</th>" for name in head)
     top = f"<thead><tr>{columns}</tr></thead>\n" if head else ""
@@ -47,7 +47,7 @@ def pill(verdict: str) -> HTML:
 
 
 def extent(values: pd.Series, decimals: int) -> HTML:
-    """Mean over seeds and, when there are several, the lowest and the highest below it."""
+    """Show the mean over seeds and, if there are several, the lowest and the highest below it."""
     if values.empty:
         return HTML("–")
     mean, low, high = (f"{value:.{decimals}f}" for value in (values.mean(), values.min(), values.max()))
@@ -66,7 +66,7 @@ def rules_text(rules: Rules) -> str:
 
 
 def claim_card(judgement: Judgement) -> HTML:
-    """A claim with its verdict and the numbers of every seed."""
+    """Show a claim with its verdict and the numbers of every seed."""
     claim = judgement.claim
     rows = [
         [f"seed\u00a0{outcome.seed}", *outcome.numbers, HTML(f'<b class="{mark(outcome.holds)}">{mark(outcome.holds)}</b>')]
@@ -89,7 +89,7 @@ def mark(holds: bool) -> str:
 
 
 def summary(judgements: Sequence[Judgement]) -> HTML:
-    """One line a claim: the verdict and a link to its evidence."""
+    """Show one line per claim: the verdict and a link to its evidence."""
     rows = []
     for judgement in judgements:
         claim = judgement.claim
@@ -99,7 +99,7 @@ def summary(judgements: Sequence[Judgement]) -> HTML:
 
 
 def counted(judgement: Judgement) -> str:
-    """`4 of 4 seeds`: in how many the claim holds."""
+    """`4 of 4 seeds`: in how many seeds the claim holds."""
     if judgement.share is None:
         return "no seeds"
     return f"{round(judgement.share * judgement.seeds)} of {judgement.seeds} seed{'s' if judgement.seeds > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Metrics that the paper's tables print, and which of our rows hold them."""
+"""The metrics that the paper's tables print, and the rows of ours that hold them."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 
 class Metric(NamedTuple):
-    """`ours`: names of our rows, the first that there are; `scale`: what the paper prints is ours times it."""
+    """`ours`: names of our rows, in order of preference. `scale`: factor from ours to what the paper prints."""
 
     label: str
     ours: tuple[str, ...]
@@ -16,11 +16,11 @@ class Metric(NamedTuple):
 
     @property
     def sign(self) -> int:
-        """1 where more is better, -1 where less is."""
+        """1 if more is better, -1 if less is."""
         return 1 if self.higher_is_better else -1
 
     def found(self, rows: pd.DataFrame) -> str | None:
-        """The first of our names that the rows have."""
+        """Return the first of our names that the rows have."""
         present = set(rows["metric"])
         return next((name for name in self.ours if name in present), None)
 

@@ -1,4 +1,4 @@
-"""What a notebook puts together: the parts of one page, each a value that the notebook shows."""
+"""The parts of a page, each a value that a notebook shows."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ SCALES = {
     "gpu": "mid-size models on one GPU",
     "paper": "the paper's sizes and budgets",
 }
-# Metrics of the table of final values, and how many decimals they are worth.
+# Metrics of the table of final values, and their decimals.
 FINAL_METRICS = {
     "codebook/utilization": 3,
     "codebook/max_usage": 3,
@@ -35,7 +35,7 @@ FINAL_METRICS = {
 
 
 class Picture:
-    """A figure as both image types, which a notebook stores and `render` takes out again."""
+    """A figure as both image types, which a notebook stores and `render` extracts."""
 
     def __init__(self, figure: Figure, alt: str):
         self.figure, self.alt = figure, alt
@@ -48,7 +48,7 @@ class Picture:
 
 
 class Page:
-    """The page `name` of the repository at `root`; ValueError when the rows, the plan or the claims are missing or wrong."""
+    """The page `name` of the repository at `root`. Raises ValueError if rows, plan or claims are missing or wrong."""
 
     def __init__(self, name: str, root: str | Path = "."):
         self.name, self.root = name, Path(root)
@@ -79,7 +79,7 @@ class Page:
         return Picture(figure, alt)
 
     def parameters(self) -> dict[str, int]:
-        """Weights of each part, from any run that states them."""
+        """Return the number of weights of each part, from any run that states them."""
         stated = [run["parameters"] for _, run in sorted(self.runs.items()) if run.get("parameters")]
         return stated[0] if stated else {}
 
@@ -93,7 +93,7 @@ class Page:
         )
 
     def steps_text(self) -> str:
-        """What a step on the axes is worth here."""
+        """Say what a step on the axes stands for."""
         factor = self.plan.steps_per_paper_step
         if factor == 1:
             return "Steps are optimiser steps, as in the paper."
@@ -103,7 +103,7 @@ class Page:
         )
 
     def final_values(self, runs: Sequence[str]) -> HTML:
-        """Last values by run: mean and range over seeds."""
+        """Show last values by run: mean and range over seeds."""
         rows = []
         for run in runs:
             values = {metric: finals(self.rows, run, metric) for metric in FINAL_METRICS}
@@ -120,7 +120,7 @@ class Page:
         return html.section("Final values", html.table(head, rows, "numbers"), html.paragraph(note, "note"))
 
     def forks(self) -> list[str]:
-        """The e2e runs in the order of their warm-up."""
+        """Return the e2e runs in the order of their warm-up."""
         return [line.run for line in figures.fork_lines(self.rows)]
 
     def summary(self) -> HTML:
@@ -144,7 +144,7 @@ class Page:
         return html.section("Size of the parts at this scale", html.table(["part", "weights"], rows, "numbers"))
 
     def provenance(self, runs: Sequence[str]) -> HTML:
-        """Where every number on the page comes from."""
+        """Say where every number on the page comes from."""
         known = [run for run in runs if run in self.runs]
         rows = self.shown(self.rows[self.rows["run"].isin(known)])
         shares = ", ".join(f"{name} {share:.1%}" for name, share in self.plan.data.items())
@@ -163,11 +163,11 @@ class Page:
         return html.section("Where the numbers come from", table, parents if known else "", html.paragraph(numbers, "note"))
 
     def shown(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Those rows that the page is made of."""
+        """Return the rows that the page is made of."""
         return rows[rows["corpus"] == HELDOUT]
 
     def protocols(self, rows: pd.DataFrame) -> str:
-        """How the numbers of these runs that the page shows were measured: one way a line."""
+        """Say how the numbers of these runs were measured, one protocol per line."""
         return HTML("<br>".join(html.text(text) for text in sorted(set(rows["protocol"])))) or "–"
 
     def seeds_text(self) -> str:
@@ -178,7 +178,7 @@ class Page:
         return f"{reported}; choices were searched on seed {tried} only, and the reported seeds are others"
 
     def training_facts(self, runs: Sequence[str]) -> list[list[str]]:
-        """Settings of the optimiser; one line when all runs share them, as two arms of a comparison must."""
+        """Show the optimiser's settings, in one line if all runs share them, as the arms of a comparison must."""
         lines: dict[str, list[str]] = {}
         for run in runs:
             settings = self.runs[run].get("training", {})

@@ -1,4 +1,4 @@
-"""What the reports are told of the run that they describe: the file runs/plan/report.json."""
+"""What reports are told of the workspace: the file runs/plan/report.json."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ PLAN = Path("runs/plan/report.json")
 
 
 class ReportPlan(BaseModel):
-    """`data`: share of each corpus in the training clips; steps are the paper's, `steps_per_paper_step` optimiser steps each."""
+    """`data`: share of each corpus in the training clips. Steps are the paper's, `steps_per_paper_step` optimiser
+    steps each.
+    """
 
     model_config = ConfigDict(frozen=True)
     scale: str
@@ -21,7 +23,7 @@ class ReportPlan(BaseModel):
 
 
 def read_plan(root: Path) -> ReportPlan:
-    """ValueError that names the file when it is missing or wrong."""
+    """Read the plan. Raises ValueError that names the file if it is missing or wrong."""
     path = root / PLAN
     if not path.exists():
         raise ValueError(f"{PLAN}: missing; `python -m stages.plan` writes it")

@@ -1,4 +1,4 @@
-"""Runs a notebook and turns it into one self-contained page and its picture, with the same bytes every time."""
+"""Run a notebook and turn it into one self-contained page and its picture, with the same bytes every time."""
 
 import base64
 import json
@@ -32,7 +32,8 @@ class Rendered(NamedTuple):
 def render(name: str, root: Path) -> None:
     """Write reports/<name>.html and reports/figures/<name>.{svg,png} below `root`.
 
-    ValueError when there is no such notebook, or with the error of the cell that failed; then nothing is written.
+    Raises ValueError if there is no such notebook, or with the error of the cell that failed; then nothing is
+    written.
     """
     rendered = convert(execute(name, root))
     for kind, content in rendered.images.items():
@@ -41,7 +42,7 @@ def render(name: str, root: Path) -> None:
 
 
 def execute(name: str, root: Path) -> NotebookNode:
-    """The executed and normalised notebook; it runs with `root` as its working directory."""
+    """Execute the notebook with `root` as working directory, and normalise it."""
     path = root / NOTEBOOKS / f"{name}.ipynb"
     if not path.exists():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.ipynb")))
@@ -58,7 +59,7 @@ def execute(name: str, root: Path) -> NotebookNode:
 
 @contextmanager
 def own_kernel(folder: Path) -> Iterator[None]:
-    """A kernel that is this interpreter, known below `folder` only; no configuration of the user reaches it."""
+    """Provide a kernel that is this interpreter, known below `folder` only. No configuration of the user reaches it."""
     spec = folder / "kernels" / KERNEL
     spec.mkdir(parents=True)
     content = {
@@ -99,7 +100,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 
 def convert(notebook: NotebookNode) -> Rendered:
-    """The executed notebook as a page that needs no other file, and its first picture."""
+    """Convert the executed notebook to a page that needs no other file, and its first picture."""
     resources = {"page": {"title": title(notebook), "style": (TEMPLATES / "style.css").read_text()}}
     exporter = HTMLExporter(
         template_name="basic",
@@ -117,7 +118,7 @@ def convert(notebook: NotebookNode) -> Rendered:
 
 
 def title(notebook: NotebookNode) -> str:
-    """The first heading."""
+    """Return the first heading."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (found := re.search(r"^# (.+)$", cell.source, re.MULTILINE)):
             return found[1]
@@ -125,7 +126,7 @@ def title(notebook: NotebookNode) -> str:
 
 
 def pictures(notebook: NotebookNode) -> dict[str, bytes]:
-    """Bytes by file ending of the first output that holds both image types."""
+    """Return bytes by file ending of the first output that holds both image types."""
     for data in outputs(notebook):
         if all(kind in data for kind in IMAGES.values()):
             return {"svg": data[IMAGES["svg"]].encode(), "png": base64.b64decode(data[IMAGES["png"]])}

@@ -1,7 +1,8 @@
-"""Collects the numbers of all planned runs into tidy files, and reads them back.
+"""Collect the numbers of all planned runs into tidy files, and read them back.
 
-`reports/results.csv` has one row a number, `reports/metrics.json` the ends of runs for a glance, `reports/runs.json` what a run is
-made of, `reports/costs.csv` what it cost. Only the last differs between two undisturbed runs of one commit.
+`reports/results.csv` has one row per number, `reports/metrics.json` the last values at a glance, `reports/runs.json`
+the settings of runs, `reports/costs.csv` their cost. Only the costs differ between two undisturbed runs of one
+commit.
 """
 
 import csv
@@ -14,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from cola_world.cost import unfinished
+from cola_world.running.cost import unfinished
 
 RESULTS, RUNS, COSTS, METRICS = (Path("reports") / name for name in ("results.csv", "runs.json", "costs.csv", "metrics.json"))
 COLUMNS = ("run", "snapshot", "corpus", "seed", "scale", "metric", "value", "protocol", "commit")
@@ -22,15 +23,17 @@ COST_COLUMNS = (
     "run", "seed", "outcome", "attempts", "wall_s", "steps", "samples", "flops", "mfu",
     "peak_rss_mb", "peak_device_mb", "device", "devices", "commit",
 )  # fmt: skip
-# Where the metrics of a run are measured: the fixed held-out clips of the whole mixture.
+# Corpus name of metrics on the fixed held-out clips of the whole mixture.
 HELDOUT = "heldout"
-# Folders of runs/ in which a later stage left rows of its own, one file a run: all columns but scale and commit.
+# Folders of runs/ with rows of later stages, one file per run: all columns but scale and commit.
 MEASUREMENTS = ("probe", "evaluate")
 Row = dict[str, Any]
 
 
 def collect(root: Path) -> None:
-    """Write the four files below `root` from the run folders; values are copied digit by digit, not parsed and printed."""
+    """Write the four files below `root` from the run folders. Values are copied digit by digit, not parsed and
+    printed.
+    """
     folders = planned_runs(root)
     rows = sorted((row for folder in folders for row in (*run_rows(folder), *measured_rows(folder))), key=row_key)
     write(root / RESULTS, table(COLUMNS, rows))
@@ -41,7 +44,9 @@ def collect(root: Path) -> None:
 
 
 def planned_runs(root: Path) -> list[Path]:
-    """Folders of the finished runs that the plan still has: a run dropped from the parameters leaves its folder behind."""
+    """Return the folders of finished runs that are still planned: a run dropped from the dials leaves its folder
+    behind.
+    """
     plans = root / "runs" / "plan"
     folders = (path.parent for path in (root / "runs").glob("*/run.json"))
     return sorted(folder for folder in folders if (plans / f"{folder.name}.json").exists())
@@ -66,7 +71,7 @@ def run_rows(folder: Path) -> Iterator[Row]:
 
 
 def measured_rows(folder: Path) -> Iterator[Row]:
-    """Rows of the planned measurements of a run's snapshots, with the scale and the commit that trained them."""
+    """Yield rows of the planned measurements of a run, with the scale and the commit that trained it."""
     about, commits, runs = read_json(folder / "run.json"), commits_of(folder), folder.parent
     for measurement in MEASUREMENTS:
         path = runs / measurement / f"{folder.name}.csv"
@@ -78,7 +83,7 @@ def measured_rows(folder: Path) -> Iterator[Row]:
 
 
 def commits_of(folder: Path) -> dict[str, str]:
-    """Seed -> the commit that it was trained with."""
+    """Map seeds to the commit that trained them."""
     return {seed: cost["commit"] for seed, cost in read_json(folder / "cost.json")["seeds"].items()}
 
 
@@ -87,12 +92,12 @@ def row_key(row: Row) -> tuple:
 
 
 def cost_rows(root: Path, folders: list[Path]) -> Iterator[Row]:
-    """Of the stages ahead of training, of every run and seed, and of what was begun and never brought to an end."""
+    """Yield costs of stages ahead of training, of every run and seed, and of work that was never finished."""
     spent = [read_json(path) for path in sorted((root / "runs" / "cost").glob("*.json"))]
     names = {folder.name for folder in folders}
     for folder in folders:
         seeds = read_json(folder / "cost.json")["seeds"]
-        # Equal runs are trained once, and what that took is told once: of the run that was.
+        # Equal runs are trained once, and the run that was trained has the cost.
         own = [seed for seed in sorted(seeds, key=int) if seeds[seed].get("run", folder.name) not in names - {folder.name}]
         spent += [seeds[seed] | {"run": folder.name, "seed": seed} for seed in own]
     for cost in [*spent, *unfinished(root)]:
@@ -100,7 +105,7 @@ def cost_rows(root: Path, folders: list[Path]) -> Iterator[Row]:
 
 
 def describe(folder: Path, root: Path) -> dict[str, Any]:
-    """The run's own description with the numbers of its plan that decide what it learns."""
+    """Return the run's own description with the numbers of its plan that decide what it learns."""
     plan = read_json(root / "runs" / "plan" / f"{folder.name}.json")
     return read_json(folder / "run.json") | {name: plan[name] for name in ("training", "seeds") if name in plan}
 
@@ -118,7 +123,7 @@ def table(columns: tuple[str, ...], rows: Iterable[Row]) -> str:
 
 
 def write(path: Path, text: str | bytes) -> None:
-    """Replace the file as a whole, so that no reader meets half of it."""
+    """Replace the file as a whole, so that no reader sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -126,7 +131,7 @@ def write(path: Path, text: str | bytes) -> None:
 
 
 def read_rows(root: Path) -> pd.DataFrame:
-    """`reports/results.csv`, numbers as numbers; ValueError when it is not there."""
+    """Read `reports/results.csv` with numbers as numbers. Raises ValueError if it is not there."""
     path = root / RESULTS
     if not path.exists():
         raise ValueError(f"{RESULTS}: missing; `python -m stages.report results` collects it from runs/")
@@ -134,7 +139,7 @@ def read_rows(root: Path) -> pd.DataFrame:
 
 
 def read_costs(root: Path) -> pd.DataFrame:
-    """`reports/costs.csv`; what a row does not have is missing, as the steps of a stage that trains nothing."""
+    """Read `reports/costs.csv`. What a row lacks is missing, such as the steps of a stage that trains nothing."""
     return pd.read_csv(root / COSTS, dtype={"commit": str, "run": str})
 
 
@@ -143,18 +148,18 @@ def read_runs(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def curve(rows: pd.DataFrame, run: str, metric: str) -> pd.DataFrame:
-    """The metric of a run: columns snapshot (paper steps), seed, value; sorted."""
+    """Return the metric of a run, sorted: columns snapshot (paper steps), seed, value."""
     chosen = rows[(rows["run"] == run) & (rows["metric"] == metric)]
     return chosen[["snapshot", "seed", "value"]].sort_values(["seed", "snapshot"], ignore_index=True)
 
 
 def finals(rows: pd.DataFrame, run: str, metric: str) -> pd.Series:
-    """Last value of the metric by seed."""
+    """Return the last value of the metric by seed."""
     return curve(rows, run, metric).groupby("seed")["value"].last()
 
 
 def final_means(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Run -> metric -> mean over seeds of the last values on the held-out clips."""
+    """Map run and metric to the mean over seeds of the last held-out values."""
     rows = rows[rows["corpus"] == HELDOUT]
     found: dict[str, dict[str, float]] = {}
     for run, metric in sorted(set(rows[["run", "metric"]].itertuples(index=False, name=None))):

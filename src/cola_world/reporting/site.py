@@ -1,7 +1,8 @@
-"""The front page of the reports, and the same as Markdown for a repository's page."""
+"""The front page of the reports, in HTML and as Markdown for the repository."""
 
 import base64
 import io
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from cola_world.reporting import html
-from cola_world.reporting.assumptions import assumptions
 from cola_world.reporting.html import HTML
 from cola_world.reporting.pages import Page
 from cola_world.reporting.render import NOTEBOOKS, REPORTS, TEMPLATES, title
@@ -22,6 +22,7 @@ from cola_world.reporting.results import read_costs, write
 from cola_world.reporting.verdicts import Judgement, judge_all
 
 THUMBNAIL_WIDTH = 640
+OPEN_CHOICES = Path("runs/plan/open_choices.json")
 
 
 class Entry(NamedTuple):
@@ -31,7 +32,7 @@ class Entry(NamedTuple):
 
 
 def build(root: Path) -> None:
-    """Write reports/index.html and reports/README.md below `root`; only pages that exist are listed."""
+    """Write reports/index.html and reports/README.md below `root`. Only pages that exist are listed."""
     page = Page("index", root)
     judgements = judge_all(page.claims, page.rows, page.plan.scale)
     entries = [
@@ -90,7 +91,7 @@ def facts(page: Page) -> HTML:
 
 
 def cost_table(costs: pd.DataFrame) -> HTML:
-    """Time, work and memory by stage and by run; a run's seeds are summed, and so is what was never brought to an end."""
+    """Show time, work and memory by stage and run. Seeds of a run are summed, and so is unfinished work."""
     if costs.empty:
         return html.paragraph("No run has been made.")
     finished = costs["outcome"] == "done"
@@ -103,7 +104,7 @@ def cost_table(costs: pd.DataFrame) -> HTML:
 
 
 def cost_row(name: str, spent: pd.DataFrame) -> list[str]:
-    """One line of the table; a dash for what such work does not have."""
+    """Return one line of the table, with a dash for what such work does not have."""
     seeds, steps, samples, flops = (spent[column].dropna() for column in ("seed", "steps", "samples", "flops"))
     steps = steps[steps > 0]
     return [
@@ -121,17 +122,17 @@ def cost_row(name: str, spent: pd.DataFrame) -> list[str]:
 
 
 def memory(spent: pd.DataFrame) -> str:
-    """Of a process, and of its device where that has memory of its own."""
+    """Return the memory of a process, and of its device if that has its own."""
     process, device = spent["peak_rss_mb"].max(), spent["peak_device_mb"].max()
     return f"{process:,.0f} MB" + (f", {device:,.0f} MB on the device" if device > 0 else "")
 
 
 def assumption_table(root: Path) -> HTML:
     rows = []
-    for found in assumptions(root):
-        file = os.path.relpath((root / found.file).resolve(), (root / REPORTS).resolve())  # either may be a link
-        place = f'<a href="{html.text(file)}"><code>{html.text(Path(found.file).name)}:{found.line}</code></a>'
-        rows.append([HTML(place), HTML(f"<code>{html.text(found.subject)}</code>"), found.reason])
+    for found in json.loads((root / OPEN_CHOICES).read_text())["choices"]:
+        file = os.path.relpath((root / found["file"]).resolve(), (root / REPORTS).resolve())  # either may be a link
+        place = f'<a href="{html.text(file)}"><code>{html.text(Path(found["file"]).name)}:{found["line"]}</code></a>'
+        rows.append([HTML(place), HTML(f"<code>{html.text(found['subject'])}</code>"), found["reason"]])
     return html.table(["where", "what", "why"], rows, "assumptions")
 
 

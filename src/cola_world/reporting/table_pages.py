@@ -1,4 +1,4 @@
-"""A page for one of the paper's tables: its numbers beside ours, who wins each row, and a picture of ours."""
+"""A page for one of the paper's tables: its numbers beside ours, the winner of each row, and a picture of ours."""
 
 import itertools
 from functools import cached_property
@@ -37,7 +37,7 @@ LEADS = (
 
 
 class TablePage(Page):
-    """The page `name` on the paper's table `table`."""
+    """The page `name` on the table `table` of the paper."""
 
     def __init__(self, name: str, table: str, root: str | Path = "."):
         super().__init__(name, root)
@@ -49,7 +49,7 @@ class TablePage(Page):
 
     @property
     def metrics(self) -> list[str]:
-        """In the order of the table."""
+        """Metrics in the order of the table."""
         return list(dict.fromkeys(cell.metric for cell in self.cells))
 
     @property
@@ -61,7 +61,7 @@ class TablePage(Page):
         return list(dict.fromkeys(cell.method for cell in self.cells))
 
     def comparison(self) -> HTML:
-        """The paper's numbers and ours, a method on a data set a row."""
+        """Show the paper's numbers and ours, one row per method and data set."""
         found = {(cell.corpus, cell.method, cell.metric): cell for cell in self.cells}
         rows = [
             [corpus, method, *(text for metric in self.metrics for text in pair(found.get((corpus, method, metric)), metric))]
@@ -72,7 +72,7 @@ class TablePage(Page):
         return html.section("The paper's numbers and ours", html.table(head, rows, "numbers"), *notes)
 
     def notes(self) -> list[str]:
-        """How many seeds there are, and what stands in for a public metric, told by its own name."""
+        """Say how many seeds there are, and name what stands in for a public metric."""
         names = {cell.metric: cell.name for cell in self.cells if cell.name and cell.name.endswith("_sim")}
         notes = [
             f"{METRICS[metric].label}: ours is {name.removeprefix('video/')}, measured with a small network trained on the stand-in "
@@ -87,7 +87,7 @@ class TablePage(Page):
         return rows.merge(wanted, on=["corpus", "metric"])
 
     def skills(self) -> HTML:
-        """What the probing losses are worth: the loss of always saying the median action, and the share of it that is gone."""
+        """Show what probing losses are worth: the loss of always predicting the median, and the share that is gone."""
         rows = []
         for cell in sorted((cell for cell in self.cells if cell.ours), key=lambda cell: self.corpora.index(cell.corpus)):
             values = [estimate(cell.place.of(self.rows), metric, 1.0) for metric in ("probe/l1_median", "probe/skill")]
@@ -96,7 +96,7 @@ class TablePage(Page):
         return html.section("What the losses are worth", html.table(head, rows, "numbers"), html.paragraph(SKILL, "note"))
 
     def copies(self) -> HTML:
-        """What the predictions are worth: the best of ours beside the given frame, copied."""
+        """Show what predictions are worth: the best of ours beside the copied last given frame."""
         rows = []
         for corpus, name in itertools.product(self.corpora, [metric for metric in self.metrics if metric.startswith("video/")]):
             found = [cell for cell in self.cells if (cell.corpus, cell.metric) == (corpus, name) and cell.ours]
@@ -109,7 +109,7 @@ class TablePage(Page):
         return html.section("What the predictions are worth", html.table(head, rows, "verdicts"), html.paragraph(COPIES, "note"))
 
     def winners(self) -> HTML:
-        """Who wins each row, there and here."""
+        """Show who wins each row, in the paper and here."""
         found = orderings(self.cells)
         head = ["data", "metric", "wins in the paper", "by", "wins here", "by", "", "agrees"]
         rows = [ordering_row(each) for each in found]
@@ -119,7 +119,7 @@ class TablePage(Page):
         return html.section("Who wins", html.table(head, rows, "verdicts"), *notes)
 
     def figure(self) -> Figure:
-        """Ours: a point and its interval for each method and data set."""
+        """Draw ours: a point and its interval for each method and data set."""
         with figures.style():
             figure, panels = figures.grid(len(self.metrics))
             colors = dict(zip(self.methods, sns.color_palette("colorblind", len(self.methods)), strict=True))
@@ -131,7 +131,9 @@ class TablePage(Page):
 
 
 def pair(cell: Cell | None, metric: str) -> tuple[str, str]:
-    """The paper's number, and ours with its interval and the difference; a dash for what the paper does not have."""
+    """Show the paper's number, and ours with its interval and the difference; a dash for what the paper does not
+    have.
+    """
     if cell is None:
         return "–", "–"
     paper = amount(cell.paper, metric)
@@ -141,7 +143,7 @@ def pair(cell: Cell | None, metric: str) -> tuple[str, str]:
 
 
 def amount(value: float, metric: str) -> str:
-    """With the metric's decimals, or two digits where those would leave none."""
+    """Format with the metric's decimals, or with two digits if those would leave none."""
     places = METRICS[metric].decimals
     return f"{value:.{places}f}" if value == 0 or abs(value) >= 10**-places else f"{value:.2g}"
 
@@ -152,7 +154,7 @@ def with_interval(value: Estimate, metric: str) -> HTML:
 
 
 def difference(cell: Cell) -> HTML:
-    """Ours less the paper's; none where another network's number takes the metric's place."""
+    """Return ours less the paper's, or nothing if another network's number takes the metric's place."""
     if cell.name.endswith("_sim"):
         return HTML("")
     gap = cell.ours.mean - cell.paper
@@ -177,7 +179,7 @@ def agreement(found: Ordering) -> str:
 
 
 def draw(axes: Axes, found: list[Cell], colors: dict[str, tuple]) -> None:
-    """Data sets side by side, the methods next to each other above each."""
+    """Draw data sets side by side, with the methods next to each other above each."""
     corpora, methods = list(dict.fromkeys(cell.corpus for cell in found)), list(colors)
     for cell in found:
         if cell.ours is not None:

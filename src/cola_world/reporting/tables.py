@@ -1,4 +1,4 @@
-"""The paper's tables beside ours: each method's value on each data set, and whether the same method wins here as there."""
+"""The paper's tables beside ours: the value of each method on each data set, and who wins."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ RESAMPLES = 2000
 
 
 class Estimate(NamedTuple):
-    """Mean over seeds with its 95 % interval: over seeds where there are several, else the one that the row came with."""
+    """Mean over seeds with its 95 % interval: over seeds if there are several, else the one that came with the row."""
 
     mean: float
     low: float
@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What of ours a number of the paper is set beside."""
+    """The cell of our results that corresponds to a cell of the paper's table."""
 
     run: str
     snapshot: int
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One number of the paper and ours; `name`: our metric, which may be a stand-in's; None where there are no rows."""
+    """A number of the paper and ours. `name` is our metric, maybe a stand-in's, or None without rows."""
 
     corpus: str
     method: str
@@ -49,7 +49,7 @@ class Cell(NamedTuple):
 class Ordering(NamedTuple):
     """Which method wins on a data set, in the paper and here, and by how much it leads the next one.
 
-    `clear`: over paired seeds, where there are several, every lead's interval is above zero; else the intervals are apart.
+    `clear`: with several seeds, the interval of every paired lead is above zero; else the intervals are apart.
     """
 
     corpus: str
@@ -66,7 +66,7 @@ class Ordering(NamedTuple):
 
 
 def read_paper(root: Path, table: str) -> pd.DataFrame:
-    """Rows of one table as the paper prints them; ValueError for a table that is not there."""
+    """Read the rows of one table as the paper prints them. Raises ValueError for an unknown table."""
     rows = pd.read_csv(root / PAPER, dtype={"table": str, "snapshot": int})
     if table not in set(rows["table"]):
         raise ValueError(f"{PAPER}: no table {table!r}; there are {', '.join(sorted(set(rows['table'])))}")
@@ -74,13 +74,13 @@ def read_paper(root: Path, table: str) -> pd.DataFrame:
 
 
 def stand_in(stand_ins: dict, corpus: str, metric: str) -> str:
-    """Our corpus, or group of corpora, for the paper's; the same one for all metrics, or one a kind."""
+    """Return our corpus, or group of corpora, for the paper's: one for all metrics, or one per kind."""
     ours = stand_ins[corpus]
     return ours if isinstance(ours, str) else ours.get(metric) or ours[metric.partition("/")[0]]
 
 
 def cells(rows: pd.DataFrame, root: Path, table: str) -> list[Cell]:
-    """Every number of the table with ours, in the paper's order."""
+    """Return every number of the table with ours, in the paper's order."""
     stand_ins = yaml.safe_load((root / STAND_INS).read_text())
     found = []
     for row in read_paper(root, table).itertuples():
@@ -103,7 +103,7 @@ def estimate(rows: pd.DataFrame, metric: str, scale: float) -> Estimate:
 
 
 def seeds_text(found: Iterable[Estimate]) -> str:
-    """Which seeds there are of each number."""
+    """Say which seeds each number has."""
     lists = sorted({", ".join(map(str, sorted(each.by_seed))) for each in found})
     return f"Seeds of a number: {' or '.join(lists)}." if lists else "There are no numbers of ours yet."
 
@@ -114,14 +114,14 @@ def over_seeds(by_seed: dict[int, float]) -> Estimate:
 
 
 def bootstrap(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean over seeds, resampled with the same random numbers every time."""
+    """Return the 95 % interval of the mean over seeds, resampled with the same random numbers every time."""
     chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.quantile(values[chosen].mean(1), [0.025, 0.975])
     return float(low), float(high)
 
 
 def orderings(found: list[Cell]) -> list[Ordering]:
-    """One for each data set and metric; without ours where a method has no rows."""
+    """Return one ordering per data set and metric, without ours if a method has no rows."""
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in found:
         groups.setdefault((cell.corpus, cell.metric), []).append(cell)
@@ -140,7 +140,9 @@ def ordering(corpus: str, metric: str, group: list[Cell]) -> Ordering:
 
 
 def lead(best: Estimate, other: Estimate, sign: int) -> Estimate:
-    """By how much it is better: over the seeds that both have, or, with a single one, from interval to interval."""
+    """Return by how much it is better: over the seeds that both have or, with a single one, from interval to
+    interval.
+    """
     paired = {seed: sign * (best.by_seed[seed] - other.by_seed[seed]) for seed in best.by_seed.keys() & other.by_seed.keys()}
     if len(paired) > 1:
         return over_seeds(paired)

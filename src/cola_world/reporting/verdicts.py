@@ -1,4 +1,4 @@
-"""Judges claims on result rows: reproduced, contradicted, inconclusive or not run, with the numbers of every seed."""
+"""Judge claims on result rows: reproduced, contradicted, inconclusive or not run, with the numbers of every seed."""
 
 import operator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TREND_POINTS = 3
 
 @dataclass(frozen=True)
 class SeedOutcome:
-    """`numbers`: what was measured in this seed, one text a column of the evidence."""
+    """`numbers` is what was measured in this seed, one text per column of the evidence."""
 
     seed: int
     holds: bool
@@ -29,7 +29,7 @@ class SeedOutcome:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim's verdict; `share` of `seeds` in which it holds, None without seeds; `reason` is one sentence."""
+    """The verdict on a claim. `share` of `seeds` is where it holds, None without seeds. `reason` is one sentence."""
 
     claim: Claim
     verdict: Verdict
@@ -46,7 +46,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Evidence:
-    """`trend`: None, or the rank correlation and the least one that is asked for."""
+    """`trend` is None, or the rank correlation and its required minimum."""
 
     columns: tuple[str, ...]
     outcomes: tuple[SeedOutcome, ...]
@@ -54,7 +54,7 @@ class Evidence:
 
 
 def judge_all(claims: Claims, rows: pd.DataFrame, scale: str) -> list[Judgement]:
-    """Rows of other scales do not count."""
+    """Judge all claims. Rows of other scales do not count."""
     counted = rows[(rows["scale"] == scale) & ~rows["seed"].isin(claims.rules.search_seeds)]
     return [judge(claim, claims.rules, counted, scale) for claim in claims.claims]
 
@@ -71,7 +71,7 @@ def judge(claim: Claim, rules: Rules, rows: pd.DataFrame, scale: str) -> Judgeme
 
 
 def examine(claim: Claim, rows: pd.DataFrame) -> tuple[str, Evidence]:
-    """What is missing in one sentence, and the evidence where nothing is."""
+    """Return what is missing in one sentence, and the evidence if nothing is."""
     predicate = claim.predicate
     if predicate.tally:
         return "", tally(predicate.tally, rows)
@@ -122,7 +122,9 @@ def missing_family(predicate: Trend, rows: pd.DataFrame) -> str:
 
 
 def family(predicate: Trend, rows: pd.DataFrame) -> dict[int, str]:
-    """Step at which a run begins -> run, ascending; of two runs that begin together, the one that sorts first."""
+    """Map the step at which a run begins to the run, ascending. Of two that begin together, the one that sorts first
+    counts.
+    """
     begins: dict[int, str] = {}
     for run, start in rows.groupby("run")["snapshot"].min().sort_index().items():
         if any(fnmatchcase(run, pattern) for pattern in predicate.runs):
@@ -131,7 +133,7 @@ def family(predicate: Trend, rows: pd.DataFrame) -> dict[int, str]:
 
 
 def moment(values: pd.DataFrame, at: str) -> float:
-    """A statistic of one seed's curve (columns snapshot, value)."""
+    """Return a statistic of the curve of one seed (columns snapshot, value)."""
     value, step = values["value"].to_numpy(), values["snapshot"].to_numpy()
     if at == "peak_position":
         return float((step[value.argmax()] - step[0]) / max(1, step[-1] - step[0]))
@@ -153,7 +155,7 @@ def compare(predicate: Compare, rows: pd.DataFrame) -> Evidence:
 
 
 def check(condition: Condition, run: str, rows: pd.DataFrame) -> dict[int, tuple[bool, str]]:
-    """Seed -> whether the condition holds there, and its numbers as text."""
+    """Map seeds to whether the condition holds there, and to its numbers as text."""
     measured = moments(rows, run, condition.metric, condition.at)
     holds = OPERATORS[condition.op]
     if condition.relative_to is None:
@@ -184,7 +186,9 @@ def trend(predicate: Trend, rows: pd.DataFrame) -> Evidence:
 
 
 def tally(predicate: Tally, rows: pd.DataFrame) -> Evidence:
-    """Seeds that have every one of the numbers; one column a data set and metric, the better run's value before its rivals'."""
+    """Tally seeds that have all numbers, one column per data set and metric: the better run's value before its
+    rivals'.
+    """
     columns, by_seed = [], {}
     for corpus, name in product(predicate.corpora, predicate.metrics):
         chosen = rows[rows["corpus"] == corpus]
@@ -206,15 +210,15 @@ def tally(predicate: Tally, rows: pd.DataFrame) -> Evidence:
 
 
 def chosen_values(rows: pd.DataFrame, metric: str, moment: Moment) -> dict[int, float]:
-    """Seed -> the metric of one snapshot of a run."""
+    """Map seeds to the metric of one snapshot of a run."""
     chosen = rows[(rows["metric"] == metric) & (rows["run"] == moment.run) & (rows["snapshot"] == moment.at)]
     return {int(seed): float(value) for seed, value in zip(chosen["seed"], chosen["value"], strict=True)}
 
 
 def rank_correlation(values: pd.Series) -> float:
-    """Spearman's, of the values with their own order; 0 when all are equal."""
+    """Return Spearman's correlation of the values with their own order, 0 if all are equal."""
     ranks = values.rank()
     if ranks.nunique() == 1:
         return 0.0
-    # Rounded, so that a correlation of exactly the limit reaches it.
+    # Rounded, so that a correlation of exactly the minimum reaches it.
     return round(float(ranks.corr(pd.Series(range(len(ranks)), dtype=float))), 9)

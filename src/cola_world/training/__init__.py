@@ -1,1 +1,1 @@
-"""The phases as a table, the one training loop that reads it, and what makes it restartable."""
+"""The phases as a table, the one training loop that reads it, and the life of a run."""

@@ -1,4 +1,4 @@
-"""Devices and ranks, through accelerate: how a step is shared out, and what is put together again.
+"""Devices and ranks, through accelerate: share out a step and put its results together.
 
 One process on one device is the case of one share; there is no other code path.
 """
@@ -12,34 +12,37 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cola_world.models.action_adaln import ActionBlock
+from cola_world.models.config import Config
 from cola_world.models.fdm import SpatialBlock
 from cola_world.models.idm import STBlock
 from cola_world.models.layers import Attention, Kernel
-from cola_world.models.stdit3 import STDiT3Block
+from cola_world.models.stdit3 import STDiT3Block, beyond_depth
+from cola_world.models.system import System
 
 Call = Callable[..., Any]
-# Compiled, recomputed and sharded one by one: equal blocks share one compiled graph, and a shard is gathered when it is needed.
+# These are compiled, recomputed and sharded one by one: equal blocks share one compiled graph, and FSDP gathers a
+# shard when its block needs it.
 BLOCKS = (STBlock, SpatialBlock, STDiT3Block, ActionBlock)
-BACKEND = "inductor"  # of torch.compile
+BACKEND = "inductor"  # backend of torch.compile
 
 
-class AttentionConfig(BaseModel):
-    """Kernels of attention within a frame and along time, as benchmarks/gpu.md finds them the fastest; null lets torch choose."""
+class AttentionConfig(Config):
+    """Attention kernels within a frame and along time; benchmarks/gpu.md finds the fastest. null leaves the choice to
+    torch.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     space: Kernel | None = None
     time: Kernel | None = None
 
 
-class DeviceConfig(BaseModel):
-    """How the work lies on devices. None of it changes what is computed but for rounding, and `precision` the most."""
+class DeviceConfig(Config):
+    """How the work lies on devices. It changes results by rounding only, and `precision` the most."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the forward; weights, moments and quantiser stay fp32")
     parallel: Literal["ddp", "fsdp2"] = Field("ddp", description="whole copies, or shards, of the weights on each device")
     clips_at_a_time: int | None = Field(None, ge=1, description="on one device; a larger share of the batch is accumulated")
@@ -58,7 +61,9 @@ class DeviceConfig(BaseModel):
 
 
 class Wrapped(nn.Module):
-    """A system whose forward is any function of it, for it is a module's forward that is sharded, synchronised and autocast."""
+    """A module whose forward calls any function of the system. Sharding, synchronisation and autocast hook into
+    forward.
+    """
 
     def __init__(self, system: nn.Module):
         super().__init__()
@@ -69,10 +74,10 @@ class Wrapped(nn.Module):
 
 
 class Devices:
-    """This process's place among all; made once a process."""
+    """The place of this process among all. Make one per process."""
 
     def __init__(self, config: DeviceConfig | None = None):
-        # Only here, and DTensor below: they take seconds to import, and most who read a configuration train nothing.
+        # Imported here, and DTensor below, because they take seconds and most readers of a config train nothing.
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         config = config or DeviceConfig()
@@ -89,7 +94,9 @@ class Devices:
         self.wait = self.accelerator.wait_for_everyone
 
     def prepare(self, system: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Call, torch.optim.Optimizer]:
-        """The system as it lies on the devices, to be called with a function of it; and the optimiser of its parameters there."""
+        """Lay the system on the devices -> a function that runs functions of it there, and the optimiser of its
+        parameters.
+        """
         for module in system.modules():
             if isinstance(module, Attention):
                 module.kernel = getattr(self.config.attention, module.along)
@@ -102,15 +109,15 @@ class Devices:
 
     @property
     def prefetches(self) -> bool:
-        """A GPU computes while the CPU reads; where the CPU computes, reading ahead gains nothing."""
+        """Whether batches are read ahead. A GPU computes while the CPU reads; a CPU gains nothing."""
         return self.device.type == "cuda"
 
     def take(self, values: Tensor) -> Tensor:
-        """To this device, without waiting where the values are pinned."""
+        """Move values to this device, without waiting if they are pinned."""
         return values.to(self.device, non_blocking=True)
 
     def shares(self, clips: int) -> list[slice]:
-        """This rank's clips of a batch, as many at a time as are to go through the model at once."""
+        """Slice this rank's clips of a batch into parts that go through the model at once."""
         if clips % self.ranks:
             fitting = [clips - clips % self.ranks or self.ranks, clips + self.ranks - clips % self.ranks]
             right = " or ".join(map(str, sorted(set(fitting))))
@@ -120,23 +127,23 @@ class Devices:
         return [slice(at, min(at + at_a_time, begin + own)) for at in range(begin, begin + own, at_a_time)]
 
     def gathering(self, call: Call, last: bool) -> AbstractContextManager:
-        """Gradients are exchanged once a step: in the backward of the last of its parts."""
+        """Exchange gradients once a step, in the backward pass of its last part."""
         return nullcontext() if last else self.accelerator.no_sync(call)
 
     def backward(self, loss: Tensor) -> None:
-        """`loss` is a share of the batch's mean; ranks' gradients are averaged, and so this is their sum."""
+        """Run the backward pass of a share of the batch's mean. Ranks average gradients, and this makes them add up."""
         self.accelerator.backward(loss * self.ranks if self.ranks > 1 else loss)
 
     def summed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Over ranks."""
+        """Sum values over ranks."""
         return self.accelerator.reduce(values, "sum") if self.ranks > 1 else values
 
     def own(self, values: Tensor) -> Tensor:
-        """This rank's rows; ranks differ by one row at the most."""
+        """Return this rank's rows. Ranks differ by one row at most."""
         return values.tensor_split(self.ranks)[self.rank]
 
     def gathered(self, values: Tensor) -> Tensor:
-        """All ranks' rows in their order, on every rank."""
+        """Return the rows of all ranks in order, on every rank."""
         if self.ranks == 1:
             return values
         parts = [None] * self.ranks
@@ -144,7 +151,7 @@ class Devices:
         return torch.cat(parts).to(values.device)
 
     def agreed(self, value: bool) -> bool:
-        """What the first rank says, on every rank; ranks meet here."""
+        """Return the first rank's value on every rank. All ranks must call it."""
         if self.ranks == 1:
             return value
         said = [value]
@@ -153,7 +160,7 @@ class Devices:
 
 
 def sharding() -> Any:
-    """Accelerate's plugin for FSDP2: each block by itself."""
+    """Return accelerate's plugin for FSDP2, which shards each block by itself."""
     from accelerate import FullyShardedDataParallelPlugin
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
@@ -161,13 +168,14 @@ def sharding() -> Any:
         fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",
         transformer_cls_names_to_wrap=[block.__name__ for block in BLOCKS],
-        # Autocast alone says what is bf16, as it does under DDP: else codebook and rotary frequencies would be, too.
+        # Autocast alone decides what is bf16, as under DDP. Otherwise codebook and rotary frequencies would be bf16
+        # too.
         mixed_precision_policy=MixedPrecisionPolicy(),
     )
 
 
 def recomputed(forward: Call) -> Call:
-    """A function and no `functools.partial`, which torch.compile does not look into."""
+    """Wrap a forward so that the backward pass recomputes it. torch.compile does not look into a `functools.partial`."""
 
     @functools.wraps(forward)
     def again(*values: Any) -> Any:
@@ -177,34 +185,44 @@ def recomputed(forward: Call) -> Call:
 
 
 def compile_block(block: nn.Module) -> None:
-    """Its graph is that of all blocks like it; an error, where it cannot be one graph."""
-    # Of its own DDP's optimiser would cut each block's graph by its buckets, and it refuses recomputed blocks.
+    """Compile a block into a graph that all blocks like it share. Raises an error if it cannot be one graph."""
+    # DDP's own optimiser would cut the graph of each block by its buckets, and it refuses recomputed blocks.
     torch._dynamo.config.optimize_ddp = False
-    # Training and evaluation have each their batch; as the second one that it sees, training's would be compiled for any size.
+    # Training and evaluation differ in batch size. By default the second size that is seen is compiled for any size.
     torch._dynamo.config.recompile_limit = 64
     block.compile(backend=BACKEND, fullgraph=True, dynamic=False)
 
 
-def own_device() -> torch.device:
-    """Of work that one process does alone."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def sharded(value: Tensor) -> bool:
-    """Whether it is a DTensor; where nobody has made one, the module that has them is not loaded for asking."""
+    """Tell whether a value is a DTensor, without importing the module of DTensors if nobody has."""
     distributed = sys.modules.get("torch.distributed.tensor")
     return distributed is not None and isinstance(value, distributed.DTensor)
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor that may be a shard, as one; every rank must ask."""
+    """Return a tensor that may be a shard as one tensor. All ranks must call it."""
     value = value.detach()
     return value.full_tensor() if sharded(value) else value
 
 
 def laid_as(value: Tensor, like: Tensor) -> Tensor:
-    """`value` where `like` is: on its device, and as its shard where that is one."""
+    """Lay `value` out as `like` is: on its device, and as its shard."""
     value = value.to(like.device)
     if not sharded(like):
         return value
     return sys.modules["torch.distributed.tensor"].distribute_tensor(value, like.device_mesh, like.placements)
+
+
+@torch.no_grad()
+def load_parts(system: System, tensors: dict[str, Tensor]) -> None:
+    """Copy `part.name` tensors into the system.
+
+    Blocks beyond its depth are left out. Raises ValueError for any other name or shape that it does not have.
+    """
+    targets = {f"{part}.{name}": p for part, module in system.parts().items() for name, p in module.named_parameters()}
+    for name, tensor in tensors.items():
+        if name.startswith(("optimizer/", "ema/")) or beyond_depth(name, system.config.stdit3.depth):
+            continue
+        if name not in targets or targets[name].shape != tensor.shape:
+            raise ValueError(f"checkpoint: {name} {tuple(tensor.shape)} does not fit this system; was it made at another scale?")
+        targets[name].copy_(laid_as(tensor, targets[name]))

@@ -1,5 +1,9 @@
-"""One run of the table for one seed: start from the parents, train, measure, keep snapshots, and survive being killed."""
+"""One run of the table for one seed: start from the parents, train, measure, keep snapshots, survive being killed.
 
+By hand, or under a launcher: torchrun --nproc-per-node 8 -m cola_world.training.run runs/plan/e2e.json --seed 0
+"""
+
+import argparse
 import math
 import os
 import subprocess
@@ -7,58 +11,42 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from cola_world.cost import Attempt
-from cola_world.deadline import late, stopped
-from cola_world.evaluation.health import measure
-from cola_world.files import locked
+from cola_world.data.batches import CachedBatches
+from cola_world.models.layers import count
 from cola_world.models.system import System
-from cola_world.plan import RunPlan
-from cola_world.side_by_side import Progress
+from cola_world.running.cost import Attempt
+from cola_world.running.deadline import SAVE_EVERY_S, late, stopped
+from cola_world.running.files import locked
+from cola_world.running.folders import Folders
+from cola_world.running.process import die_with_parent
+from cola_world.running.progress import Bar, Progress
 from cola_world.training import checkpoint, store
-from cola_world.training.batches import CachedBatches
-from cola_world.training.devices import Devices
+from cola_world.training.devices import Devices, load_parts
+from cola_world.training.health import measure
 from cola_world.training.loop import Trainer
 from cola_world.training.phases import phase_of
+from cola_world.training.plan import RunPlan
 
-SAVE_EVERY_S = 20.0
-AGREE_EVERY = 20  # steps, where there are several ranks
-
-
-class Inputs(NamedTuple):
-    """Folders that a run reads: clip cache, latent cache, and `runs`, below which its parents are."""
-
-    clips: Path
-    latents: Path
-    runs: Path
-
-    def files(self, plan: RunPlan, seed: int) -> dict[str, Path]:
-        caches = {"clips": self.clips / "card.json", "latents": self.latents / "card.json"}
-        parents = {f"parent {p.run}": p.path(self.runs, seed) for p in plan.parents}
-        files = caches | parents
-        for file in files.values():
-            if not file.is_file():
-                raise ValueError(f"{file} does not exist; run the stage that writes it first")
-        return files
+AGREE_EVERY = 20  # steps, with several ranks
 
 
 class SeedRun:
     """State of one run and seed between optimiser steps."""
 
-    def __init__(self, plan: RunPlan, seed: int, inputs: Inputs, folder: store.RunFolder, devices: Devices, attempt: Attempt):
+    def __init__(self, plan: RunPlan, seed: int, folders: Folders, folder: store.RunFolder, devices: Devices, attempt: Attempt):
         self.plan, self.folder, self.devices, self.attempt = plan, folder, devices, attempt
         self.phase = phase_of(plan.phase, plan.system.bottleneck)
         self.rows: list[tuple[int, str, float]] = []
-        self.batches = CachedBatches(inputs.clips, inputs.latents, plan.batches, seed)
-        self.heldout = self.batches.heldout()
+        self.batches = CachedBatches(folders.clips, folders.latents, plan.clips.num_frames, plan.weights, seed)
+        self.heldout = self.batches.heldout(plan.clips.heldout_clips)
         self.system = System(plan.system, seed)
-        parents = [checkpoint.load(parent.path(inputs.runs, seed))[0] for parent in plan.parents]
+        parents = [checkpoint.load(parent.path(folders.runs, seed))[0] for parent in plan.parents]
         for tensors in parents:
-            checkpoint.load_parts(self.system, tensors)
-        self.trainer = Trainer(self.system, self.phase, plan.training, self.batches, seed, devices)
+            load_parts(self.system, tensors)
+        self.trainer = Trainer(self.system, self.phase, plan.training, self.batches, seed, devices, plan.steps_per_paper_step)
         for tensors in parents:
             self.trainer.load_optimizer(tensors)
         self.first = self.trainer.step = plan.optimiser(plan.start_step)
@@ -67,12 +55,12 @@ class SeedRun:
         self.snapshots = self.marks(plan.snapshots)
 
     def marks(self, paper_steps) -> dict[int, int]:
-        """Optimiser step -> the paper steps of this run that it stands for."""
+        """Map optimiser steps to the paper steps of this run that they stand for."""
         return {self.plan.optimiser(self.plan.start_step + steps): steps for steps in paper_steps}
 
     def resume(self) -> None:
-        """Go on from the newest saved state that is whole, if there is one."""
-        for state in (self.folder.state, self.folder.before):
+        """Resume from the newest saved state that is whole, if any."""
+        for state in (self.folder.state, self.folder.previous):
             if not state.exists():
                 continue
             try:
@@ -89,18 +77,18 @@ class SeedRun:
                 f"{self.folder.path}: its state is that of {progress['fingerprint']}, made with other settings, inputs or code; "
                 f"remove the folder, or put it back where it was"
             )
-        checkpoint.load_parts(self.system, tensors)
+        load_parts(self.system, tensors)
         self.trainer.load_optimizer(tensors)
         self.trainer.step = progress["step"]
         self.rows = [tuple(row) for row in progress["rows"]]
 
     def save_state(self, losses: dict[str, torch.Tensor]) -> None:
-        """Keep the state before it as well; one that has lost its numbers is never saved."""
+        """Save the state and keep the one before. A state with values that are not finite is never saved."""
         self.check_finite({name: loss.item() for name, loss in losses.items()}, f"optimiser step {self.trainer.step}")
         tensors = dict(self.trainer.tensors(optimizer=True))
         if self.devices.writes and self.folder.state.exists():
-            os.replace(self.folder.state, self.folder.before)
-        self.attempt.write()  # so that steps which another attempt goes on from are counted, whatever comes next
+            os.replace(self.folder.state, self.folder.previous)
+        self.attempt.write()  # steps that another attempt resumes from count, whatever comes next
         progress = {"step": self.trainer.step, "rows": self.rows, "fingerprint": self.folder.path.name}
         self.save(tensors, self.folder.state, progress)
 
@@ -110,13 +98,13 @@ class SeedRun:
         self.save(tensors, self.folder.snapshot(steps), metadata)
 
     def save(self, tensors: dict[str, torch.Tensor], path: Path, metadata: dict) -> None:
-        """One rank writes, and the others wait for it."""
+        """Write on one rank while the others wait."""
         if self.devices.writes:
             checkpoint.save(tensors, path, metadata)
         self.devices.wait()
 
     def log(self, steps: int, losses: dict[str, torch.Tensor] | None = None) -> None:
-        """Measure on the held-out clips; training losses of this step are added when there are any."""
+        """Measure on the held-out clips, and add the training losses of this step if given."""
         values = measure(self.system, self.phase, self.heldout, self.trainer.call, self.devices)
         values |= {f"train/{name}": loss.item() for name, loss in self.devices.summed(losses or {}).items()}
         at = self.plan.start_step + steps
@@ -144,11 +132,11 @@ class SeedRun:
                 progress(step - self.first, self.last - self.first)
 
     def may_save(self, step: int) -> bool:
-        """Ranks have clocks of their own and agree now and then, for agreeing takes them time."""
+        """Ranks have their own clocks. They agree only now and then, because agreeing takes time."""
         return step < self.last and (self.devices.ranks == 1 or step % AGREE_EVERY == 0)
 
     def save_now_and_then(self, losses: dict[str, torch.Tensor]) -> None:
-        """Every SAVE_EVERY_S, and more rarely where saving takes long; and when the time is up, which ends the attempt."""
+        """Save every SAVE_EVERY_S, less often if saving is slow, and when the time is up, which ends the attempt."""
         stop, begun = self.devices.agreed(late()), time.monotonic()
         if stop or self.devices.agreed(begun - self.saved > self.pause):
             self.save_state(losses)
@@ -157,13 +145,10 @@ class SeedRun:
         if stop:
             raise stopped(f"{self.plan.run} seed {self.trainer.seed}", f"optimiser step {self.trainer.step} of {self.last}")
 
-    def parameters(self) -> dict[str, int]:
-        return {part: sum(p.numel() for p in module.parameters()) for part, module in self.system.parts().items()}
 
-
-def run_seed(plan: RunPlan, seed: int, inputs: Inputs, progress: Progress) -> Path:
-    """Train to the end, unless that was done before; returns the run's folder in the store."""
-    path = store.run_path(plan, seed, inputs.files(plan, seed))
+def train(plan: RunPlan, seed: int, folders: Folders, progress: Progress) -> Path:
+    """Train to the end unless that was done before -> the folder of the run in the store."""
+    path = store.run_path(plan, seed, folders)
     folder, devices = store.RunFolder(path), Devices(plan.devices)
     with locked(path) if devices.writes else nullcontext():
         if folder.done.exists():
@@ -172,18 +157,19 @@ def run_seed(plan: RunPlan, seed: int, inputs: Inputs, progress: Progress) -> Pa
             return path
         about = {"run": plan.run, "seed": seed, "scale": plan.scale, "devices": devices.ranks}
         with Attempt(folder.attempts if devices.writes else None, **about) as attempt:
-            run = SeedRun(plan, seed, inputs, folder, devices, attempt)
+            run = SeedRun(plan, seed, folders, folder, devices, attempt)
             run.resume()
             run.train(progress)
         if devices.writes:
             folder.write_metrics(run.rows)
-            folder.finish({"commit": commit(), "parameters": run.parameters()})
+            parameters = {part: count(module) for part, module in run.system.parts().items()}
+            folder.finish({"commit": commit(), "parameters": parameters})
         devices.wait()
     return path
 
 
 def commit() -> str:
-    """Commit of the working tree, with `+` when it was changed since; `none` outside git."""
+    """Return the commit of the working tree, with `+` if it was changed since, or `none` outside git."""
 
     def git(*arguments: str) -> str:
         result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
@@ -192,7 +178,27 @@ def commit() -> str:
     head = git("rev-parse", "--short=10", "HEAD")
     if not head:
         return "none"
-    # A pipeline rewrites its lock files while it runs; they say nothing of the code.
-    named = (":/src", ":/stages", ":/params.yaml", ":(top,exclude)*dvc.lock")  # of the repository, wherever in it this runs
+    # Pipelines rewrite lock files while they run. Lock files say nothing of the code.
+    named = (":/src", ":/stages", ":/params.yaml", ":(top,exclude)*dvc.lock")  # relative to the root of the repository
     changed = git("status", "--porcelain", "--untracked-files=no", "--", *named)
     return head + ("+" if changed else "")
+
+
+def main(words: list[str] | None = None) -> None:
+    """Run this process as one rank; the launcher decides how many there are."""
+    die_with_parent()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--root", type=Path, default=Path("."), help="the workspace (default: here)")
+    chosen = parser.parse_args(words)
+    plan = RunPlan.model_validate_json(chosen.plan.read_text())
+    try:
+        with Bar(f"{plan.run} seed {chosen.seed}") as bar:
+            train(plan, chosen.seed, Folders(chosen.root), bar.update)
+    except ValueError as error:
+        sys.exit(f"{plan.run}: {error}")
+
+
+if __name__ == "__main__":
+    main()

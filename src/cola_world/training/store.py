@@ -1,58 +1,58 @@
-"""Where runs live while they train and after: one folder a (config, inputs, code, seed), named by its fingerprint.
+"""The store of runs: one folder per (settings, inputs, code, seed), named by its fingerprint.
 
-Kept outside the outputs that a pipeline may delete, so that a killed run goes on and a finished one is never repeated.
+It lies outside the outputs that a pipeline may delete, so that a killed run resumes and a finished one is never
+repeated.
 """
 
 import csv
-import hashlib
 import io
-import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cola_world
-from cola_world import cost
-from cola_world.files import file_hash, renamed, scratch
-from cola_world.plan import RunPlan
+from cola_world.running import cost
+from cola_world.running.code import code_of
+from cola_world.running.files import fingerprint, renamed, scratch, write_json
+from cola_world.running.folders import Folders
+from cola_world.training.plan import RunPlan
 
-CODE = ("models", "training", *(f"evaluation/{name}.py" for name in ("codebook", "health", "posterior")), "data/clips.py")
-# What a run is called, who else runs, and how many at a time do not change its result.
-IRRELEVANT = {"run", "seeds", "workers", "launch"}
-
-
-def run_path(plan: RunPlan, seed: int, inputs: dict[str, Path]) -> Path:
-    """Folder of a run and seed, named by all that decides its result."""
-    return scratch() / "runs" / fingerprint(plan, seed, inputs)
+# The name of a run, the runs beside it and their number do not change its result.
+IRRELEVANT = {"run", "seeds", "workers", "launch", "public"}
 
 
-def code_hash(code: tuple[str, ...] = CODE) -> str:
-    """Hash of the files and folders of the library that a result comes from."""
-    root = Path(cola_world.__file__).parent
-    files = sorted(f for name in code for f in ([root / name] if name.endswith(".py") else (root / name).glob("*.py")))
-    return hashlib.sha256("".join(file_hash(f) for f in files).encode()).hexdigest()
-
-
-def fingerprint(plan: RunPlan, seed: int, inputs: dict[str, Path]) -> str:
-    """Hash of all that decides the run's result."""
-    files = {name: file_hash(path) for name, path in inputs.items()}
-    return hash_of(content(plan, seed) | {"inputs": files, "code": code_hash()})
+def run_path(plan: RunPlan, seed: int, folders: Folders) -> Path:
+    """Return the folder of a run and seed, named by all that decides its result: settings, caches, parents and code."""
+    return scratch() / "runs" / fingerprint(content(plan, seed), *inputs(plan, seed, folders), training_code())
 
 
 def content(plan: RunPlan, seed: int) -> dict[str, Any]:
-    """What of the plan decides the run's result: runs that agree in it read the same files and are the same."""
+    """Return the part of the plan that decides the result. Runs that agree in it read the same files and are the
+    same.
+    """
     return {"plan": plan.model_dump(exclude=IRRELEVANT), "seed": seed}
 
 
-def hash_of(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
+def inputs(plan: RunPlan, seed: int, folders: Folders) -> list[Path]:
+    """Return the files that a run reads: the cards of both caches, and the snapshots of its parents."""
+    files = [folders.clips / "card.json", folders.latents / "card.json", *(p.path(folders.runs, seed) for p in plan.parents)]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file} does not exist; run the stage that writes it first")
+    return files
+
+
+@cache
+def training_code() -> dict[str, str]:
+    """Return fingerprints of the code that trains a run."""
+    return code_of(Path(__file__).with_name("run.py"))
 
 
 class RunFolder:
-    """Files of one run and seed."""
+    """The files of one run and seed."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.state, self.before, self.done = path / "state.safetensors", path / "before.safetensors", path / "done.json"
+        self.state, self.previous, self.done = path / "state.safetensors", path / "before.safetensors", path / "done.json"
         self.attempts = path / "attempts"
 
     def snapshot(self, step: int) -> Path:
@@ -71,9 +71,8 @@ class RunFolder:
             partial.write_text(text.getvalue())
 
     def finish(self, about: dict[str, Any]) -> None:
-        """`about` and the cost of all attempts."""
-        with renamed(self.done) as partial:
-            partial.write_text(json.dumps(cost.total(self.attempts) | about, indent=1, sort_keys=True) + "\n")
+        """Write `about` and the cost of all attempts, and remove the states."""
+        write_json(self.done, cost.total(self.attempts) | about)
         cost.settle(self.attempts)
-        for state in (self.state, self.before):
+        for state in (self.state, self.previous):
             state.unlink(missing_ok=True)

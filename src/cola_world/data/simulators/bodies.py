@@ -3,8 +3,8 @@
 import mujoco
 import numpy as np
 
-from . import Episode, Filming
-from .scene import RandomTargets, Studio, View, steps_per_frame
+from cola_world.data.simulators import Episode, Filming
+from cola_world.data.simulators.scene import RandomTargets, Studio, View, steps_per_frame
 
 SHAPES = ("sphere", "box", "capsule", "cylinder", "ellipsoid")
 ROOM = 0.75  # metres from the middle to invisible walls that keep the bodies in the picture

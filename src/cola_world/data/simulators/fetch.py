@@ -6,8 +6,8 @@ import gymnasium as gym
 import gymnasium_robotics
 import numpy as np
 
-from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, tint
+from cola_world.data.simulators import Episode, Filming
+from cola_world.data.simulators.scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, tint
 
 ACTIONS = ("x", "y", "z", "gripper")  # velocity of the hand, opening of the gripper
 TASK = "FetchPickAndPlace-v4"

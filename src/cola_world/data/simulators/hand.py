@@ -8,8 +8,18 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, shoot_episode, steps_per_frame, tint
+from cola_world.data.simulators import Episode, Filming
+from cola_world.data.simulators.scene import (
+    Camera,
+    RandomTargets,
+    Studio,
+    View,
+    installed_file,
+    relight,
+    shoot_episode,
+    steps_per_frame,
+    tint,
+)
 
 ACTIONS = tuple(f"joint{number}" for number in range(30))
 ACTION_DIM = len(ACTIONS)

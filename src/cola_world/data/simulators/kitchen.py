@@ -8,8 +8,18 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, shoot_episode, tint, turn_into_velocity_servos
+from cola_world.data.simulators import Episode, Filming
+from cola_world.data.simulators.scene import (
+    Camera,
+    RandomTargets,
+    Studio,
+    View,
+    installed_file,
+    relight,
+    shoot_episode,
+    tint,
+    turn_into_velocity_servos,
+)
 
 ACTIONS = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")  # velocity of the hand and of its turns, opening of the gripper
 STEP = np.array([0.06] * 3 + [0.3] * 3)  # metres and radians of motion that an action of 1 asks for between two frames

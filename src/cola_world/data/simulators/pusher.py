@@ -5,8 +5,18 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, installed_file, relight, shoot_episode, steps_per_frame, turn_into_velocity_servos
+from cola_world.data.simulators import Episode, Filming
+from cola_world.data.simulators.scene import (
+    Camera,
+    RandomTargets,
+    Studio,
+    View,
+    installed_file,
+    relight,
+    shoot_episode,
+    steps_per_frame,
+    turn_into_velocity_servos,
+)
 
 ACTIONS = ("shoulder_pan", "shoulder_lift", "upper_arm_roll", "elbow", "forearm_roll", "wrist", "wrist_roll")  # joint velocities
 SPEED = np.array([1.6, 1.6, 2.0, 2.0, 3.0, 3.0, 3.0])  # radians a second that an action of 1 asks for

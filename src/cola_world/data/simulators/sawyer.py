@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 
-from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, tint
+from cola_world.data.simulators import Episode, Filming
+from cola_world.data.simulators.scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, tint
 
 ACTIONS = ("x", "y", "z", "gripper")  # velocity of the hand, effort of the gripper
 LOW, HIGH = (-0.28, 0.42, 0.10), (0.28, 0.78, 0.38)  # metres: the box over the table that the hand stays in

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from . import Episode, Filming
-from .sawyer import Scene, film
-from .scene import View
+from cola_world.data.simulators import Episode, Filming
+from cola_world.data.simulators.sawyer import Scene, film
+from cola_world.data.simulators.scene import View
 
 CORNER = Scene(
     ("window-open-v3", "hammer-v3", "coffee-button-v3", "plate-slide-v3", "shelf-place-v3", "soccer-v3"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from . import Filming
+from cola_world.data.simulators import Filming
 
 FIELD_OF_VIEW = 45.0  # degrees, MuJoCo's free camera
 LOOK = ("geom_rgba", "mat_rgba", "light_diffuse", "light_ambient", "light_dir")

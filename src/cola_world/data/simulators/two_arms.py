@@ -9,8 +9,8 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from . import Episode, Filming
-from .scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, steps_per_frame
+from cola_world.data.simulators import Episode, Filming
+from cola_world.data.simulators.scene import Camera, RandomTargets, Studio, View, relight, shoot_episode, steps_per_frame
 
 SIDES = ("left", "right")
 JOINTS = {  # of an arm, from the shoulder on: axis, and the range in radians that postures are drawn from; the right arm mirrors it

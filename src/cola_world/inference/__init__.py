@@ -1,0 +1,1 @@
+"""Use a trained model: export it, read the actions of a video, imagine."""

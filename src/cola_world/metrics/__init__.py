@@ -1,0 +1,1 @@
+"""Metrics of tensors: codebook health, video metrics and their networks, intervals."""

@@ -1,0 +1,1 @@
+"""The dials that a person turns, and the plans that they resolve to."""

@@ -1,0 +1,100 @@
+"""A trained run is probed from its snapshots alone, and its rows are those that the results are made of."""
+
+import csv
+import json
+import os
+import queue
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from caches import make, plan
+from tiny import CONFIG, CONTINUOUS
+
+from cola_world.data.batches import Views
+from cola_world.data.clips import ClipCache
+from cola_world.data.pairs import frame_pairs
+from cola_world.evaluation import probe_runs
+from cola_world.evaluation.probe_runs import ProbePlan, load_lam, probe_run, probe_snapshot, read_latents
+from cola_world.evaluation.probing import ProbeConfig
+from cola_world.evaluation.rows import COLUMNS
+from cola_world.models.pixels import to_video
+from cola_world.models.system import System
+from cola_world.running import jobs
+from cola_world.training import checkpoint
+from cola_world.training.devices import load_parts
+from cola_world.training.run import train
+from cola_world.training.runs import collect
+
+PROBE = ProbeConfig(steps=20, batch_size=8, test_pairs=10)
+
+
+@pytest.fixture(params=["vq", "vae"])
+def trained(request, tmp_path, monkeypatch):
+    """A LAM of two snapshots, and where it lies."""
+    monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setattr(jobs, "messages", queue.Queue(), raising=False)
+    folders = make(tmp_path)
+    run = plan("lam", "lam", steps=4, snapshots=[2, 4], log_every=2, system={"vq": CONFIG, "vae": CONTINUOUS}[request.param])
+    collect(run, {1: train(run, 1, folders, lambda *_: None)}, folders)
+    return ProbePlan(run=run, corpora=["arm", "hand"], probe=PROBE), folders
+
+
+def test_every_snapshot_and_corpus_has_finite_rows(trained, tmp_path):
+    probe_plan, inputs = trained
+    probe_run(probe_plan, inputs)
+    with (inputs.runs / "probe/lam.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert {(row["snapshot"], row["corpus"], row["seed"]) for row in rows} == {(s, c, "1") for s in "24" for c in ("arm", "hand")}
+    assert {"probe/l1", "probe/l1_median", "probe/skill", "probe/l1_gripper"} <= {row["metric"] for row in rows}
+    assert np.isfinite([float(row["value"]) for row in rows]).all()
+    assert {row["protocol"] for row in rows} == {"linear, L1, 20 steps of 8, mean of 3 probes; 30 training and 6 test pairs"}
+
+
+def test_the_latent_actions_are_those_of_the_system_that_was_trained(trained):
+    probe_plan, inputs = trained
+    run, cache = probe_plan.run, ClipCache.open(inputs.clips)
+    pairs, views = frame_pairs(cache, "arm", "train", 3, 1000), Views(18, 16, 2)
+    found = read_latents(load_lam(run, inputs.runs, 4, seed=1), cache, views, pairs)
+    system = System(run.system, seed=5)
+    load_parts(system, checkpoint.load(inputs.runs / "lam/snapshots/4/seed1.safetensors")[0])
+    video = to_video(views.cut(cache.frames, pairs.clips_NT, np.zeros(len(pairs.clips_NT), int)))
+    wanted = system.lam.latent_actions(video).z_BAMZ.flatten(2).flatten(0, 1)
+    assert found.shape == (30, 64)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_steps_count_from_the_beginning_of_the_line(trained):
+    probe_plan, inputs = trained
+    later = probe_plan.model_copy(update={"run": probe_plan.run.model_copy(update={"start_step": 8})})
+    assert {row["snapshot"] for row in probe_snapshot(later, inputs, 4, 1)} == {12}
+
+
+def test_a_fault_names_run_snapshot_seed_and_corpus(trained):
+    probe_plan, inputs = trained
+    actions = np.load(inputs.clips / "actions.npy")
+    actions[:, 1] = 0.5
+    np.save(inputs.clips / "actions.npy", actions)
+    with pytest.raises(ValueError, match=r"lam after 2 steps, seed 1, corpus 'arm': action dimension 1 \(y\) has no spread"):
+        probe_snapshot(probe_plan, inputs, 2, 1)
+    episodes = pd.read_parquet(inputs.clips / "episodes.parquet")
+    episodes[episodes["split"] == "train"].to_parquet(inputs.clips / "episodes.parquet")
+    with pytest.raises(ValueError, match="corpus 'arm': pairs: corpus 'arm' has no val episode"):
+        probe_snapshot(probe_plan, inputs, 2, 1)
+
+
+def killed(*arguments) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_lost_worker_is_one_line(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe_runs, "probe_snapshot", killed)
+    with pytest.raises(ValueError, match="^a worker process was killed, perhaps for memory; run again"):
+        probe_run(*trained)
+
+
+def test_the_plan_is_read_as_it_was_written(trained):
+    assert ProbePlan.model_validate_json(json.dumps(trained[0].model_dump())) == trained[0]

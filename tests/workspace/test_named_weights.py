@@ -1,0 +1,46 @@
+"""The public weights that a profile names take the place of the steps that they replace."""
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from cola_world.weights.public import Brought, read_table
+from cola_world.workspace import plan
+from cola_world.workspace.profile import load, read_profile
+
+TABLE = read_table(ROOT / "data" / "weights.yaml")
+
+
+def resolved(workspace: Path, scale: str, weights: dict | None = None) -> dict:
+    params, profile = load(workspace)[0], read_profile(scale, workspace)
+    if weights is not None:
+        profile = profile.model_copy(update={"weights": {name: Brought(**own) for name, own in weights.items()}})
+    return plan.resolve(params, profile, TABLE)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
+def test_small_scales_name_no_weights(workspace, scale):
+    files = resolved(workspace, scale)
+    assert files["weights"] == {} and not any(files[name]["public"] for name in ("pretrain", "vae"))
+
+
+def test_the_papers_scale_takes_its_prior_and_its_vae_from_the_table(workspace):
+    files = resolved(workspace, "paper")
+    assert set(files["weights"]) == {"stdit3", "sdxl_vae"}
+    assert files["pretrain"]["public"]["stdit3"]["sha256"] == TABLE["stdit3"].sha256
+    assert list(files["vae"]["public"]) == ["sdxl_vae"] and not files["lam"]["public"]
+
+
+def test_a_wrong_key_beside_a_path_is_told_with_the_nearest(workspace):
+    profile = workspace / "stages" / "profiles" / "paper.yaml"
+    profile.write_text(profile.read_text().replace("{stdit3: {}", "{stdit3: {pth: model.safetensors}"))
+    with pytest.raises(ValueError, match="weights.stdit3.pth: unknown key .* nearest is 'path'"):
+        read_profile("paper", workspace)
+
+
+def test_a_name_that_is_no_row_is_told_with_the_nearest(workspace):
+    with pytest.raises(ValueError, match="'stdit' is no row of data/weights.yaml; nearest is 'stdit3'"):
+        resolved(workspace, "paper", {"stdit": {}})
+    with pytest.raises(ValueError, match="sdxl_vae and pixart_vae both take the place of vae; name one of them"):
+        resolved(workspace, "paper", {"sdxl_vae": {}, "pixart_vae": {}})
