@@ -20,6 +20,7 @@ def table(text: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
+@pytest.mark.slow
 def test_all_its_lines_at_smoke_scale(tmp_path):
     out = tmp_path / "made" / "gpu.md"
     words = ["--scale", "smoke", "--backend", "eager", "--most-clips", "3", "--kernel-clips", "2", "--seconds", "0.01"]

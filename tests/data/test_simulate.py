@@ -49,6 +49,7 @@ def test_one_and_two_workers_give_the_same_bytes(tmp_path):
     assert not list((tmp_path / "scratch").iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_call_leaves_no_worker_and_goes_on(tmp_path):
     plan = changed(episodes=20, frames=30, size=64)
     code = f"""

@@ -52,6 +52,7 @@ def read(path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_snapshot_and_group_has_its_rows_and_a_killed_stage_goes_on(measuring, tmp_path):
     plans, inputs = measuring
     first = rows_of(plans[1], 2, 1, inputs)  # as far as it came before it was killed
@@ -107,6 +108,7 @@ def test_what_decides_the_values_decides_the_name_under_which_they_are_kept(meas
     assert decided_by(own, 4, 1, inputs) != name
 
 
+@pytest.mark.slow
 def test_every_seed_of_the_run_is_measured(measuring, tmp_path):
     plan, inputs = measuring[0][1], measuring[1]
     for path in inputs.runs.rglob("seed1.safetensors"):

@@ -76,6 +76,7 @@ def test_only_rows_of_metrics_are_opened_and_nothing_is_downloaded(tmp_path):
         open_metrics({"lpips_vgg": table["lpips_vgg"]}, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_autoencoder_neither_needs_torchvision_nor_keeps_others_from_it():
     code = """if True:
         import sys

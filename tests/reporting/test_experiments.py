@@ -74,6 +74,7 @@ PIPELINE = {
 MAKE = "import pathlib, shutil; pathlib.Path('reports').mkdir(exist_ok=True); shutil.copyfile('rows.csv', 'reports/results.csv')\n"
 
 
+@pytest.mark.slow
 def test_experiments_of_dvc_are_found(rows, tmp_path):
     root = tmp_path / "workspace"
     root.mkdir()

@@ -72,6 +72,7 @@ MODULES = {f"stages.{stage}": f"stages/{stage}.py" for stage in ("clips", "encod
 MODULES["cola_world.training.run"] = "src/cola_world/training/run.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_that_is_loaded_is_among_the_code(module):
     """What Python itself loads, held against what was read from the source."""

@@ -52,6 +52,7 @@ def test_all_stages_are_called_in_the_graphs_order(here):
     assert all(order.index(parent) < order.index(run) for run in order for parent in parents[run])
 
 
+@pytest.mark.slow
 def test_what_is_finished_or_was_brought_is_not_made_again(here):
     files = workspace(Path("work"), dials())
     touch("data/clips/card.json")

@@ -29,6 +29,7 @@ MEASURED = {"evaluate", "probe"}
 TRAINED = {"train", *MEASURED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "touched"),
     [

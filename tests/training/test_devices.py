@@ -58,6 +58,7 @@ def metrics(scratch: Path) -> dict[tuple[str, str], float]:
     return {(step, name): float(value) for step, name, value in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
 def test_two_processes_are_one(tmp_path, monkeypatch, parallel):
     inputs = make(tmp_path / "caches")
@@ -78,6 +79,7 @@ def test_two_processes_are_one(tmp_path, monkeypatch, parallel):
     assert {name: value.shape for name, value in ours.items()} == {name: value.shape for name, value in theirs.items()}
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
     inputs = make(tmp_path / "caches")
     result = launched(plan("run", "lam", training={"batch_size": 3, "learning_rate": 1e-3}), inputs, 2, tmp_path / "two")

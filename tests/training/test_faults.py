@@ -161,6 +161,7 @@ def small_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_costs_nothing(inputs, undisturbed, tmp_path):
     scratch = tmp_path / "scratch"
     folder = stopped(inputs, tmp_path, 4)
@@ -174,6 +175,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(inputs, undisturbed, tmp_path
     assert result(run.train(plan("run", "e2e"), 1, inputs, go_on)) == undisturbed
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_moments_it_ends_with_the_same_bits(inputs, tmp_path, monkeypatch):
     a_plan = plan("run", "e2e", steps=600, log_every=100)
     monkeypatch.setenv("COLA_SCRATCH", str(tmp_path / "undisturbed"))

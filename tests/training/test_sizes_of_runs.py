@@ -87,6 +87,7 @@ def test_moments_are_kept_only_where_a_run_goes_on_from_them(inputs, continued):
     assert any(name.startswith("optimizer/exp_avg/") for name in names) == continued
 
 
+@pytest.mark.slow
 def test_equal_runs_side_by_side_are_trained_once(inputs, tmp_path):
     """Two processes, and two names of the same run: one folder, in which only one of them may work."""
     plans = [plan(name, "lam", steps=6, snapshots=[3, 6], workers=2) for name in ("depth_6", "depth_12")]
