@@ -42,6 +42,7 @@ def trained(request, tmp_path, monkeypatch):
     return ProbePlan(run=run, corpora=["arm", "hand"], probe=PROBE), folders
 
 
+@pytest.mark.slow
 def test_every_snapshot_and_corpus_has_finite_rows(trained, tmp_path):
     probe_plan, inputs = trained
     probe_run(probe_plan, inputs)

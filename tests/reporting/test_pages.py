@@ -93,6 +93,7 @@ def test_a_curve_page_has_its_numbers_and_names_stand_ins(root):
     assert page.count("1 of 1 seed") == 6, "in the summary, the card and its reason"
 
 
+@pytest.mark.slow
 def test_what_was_not_run_is_said_to_be_so(tmp_path):
     synthetic.write_all(tmp_path, [1, 2, 3], log_every=10000)
     for name in ("notebooks", "data", "src"):
@@ -103,6 +104,7 @@ def test_what_was_not_run_is_said_to_be_so(tmp_path):
         assert text in (tmp_path / "reports" / f"{name}.html").read_text()
 
 
+@pytest.mark.slow
 def test_rendering_twice_gives_the_same_bytes(root):
     files = sorted((root / "reports").rglob("figure2_collapse.*"))
     assert len(files) == 3

@@ -130,6 +130,7 @@ def killed(*arguments) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_lost_worker_is_one_line(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "train_one", killed)
     with pytest.raises(ValueError, match="^a worker process was killed, perhaps for memory; run again"):

@@ -184,6 +184,7 @@ def compiler(monkeypatch):
 GRAPHS = {"pretrain": 2, "lam": 2 + 1, "warmup": 2 + 1 + 3, "e2e": 2 + 1 + 2, "wm": 2 + 1 + 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("phase", GRAPHS)
 def test_equal_blocks_share_one_compiled_graph(compiler, phase, recompute):
@@ -196,6 +197,7 @@ def test_equal_blocks_share_one_compiled_graph(compiler, phase, recompute):
     assert compiler.graphs == GRAPHS[phase]
 
 
+@pytest.mark.slow
 def test_compiled_and_differentiated_ahead_is_the_same(monkeypatch):
     torch._dynamo.reset()
     monkeypatch.setattr(devices, "BACKEND", "aot_eager")
