@@ -96,3 +96,14 @@ def test_groups_share_equally_and_missing_weight_goes_to_the_others():
     assert mixture.missing == {"agibot": 0.2} and "agibot" in str(mixture)
     with pytest.raises(ValueError, match="none of its groups"):
         mix({"bodies": "general"}, {"oxe": 1.0})
+
+
+def test_partners_share_the_episode_where_they_can_then_the_corpus_and_all_clips_take_part(cache):
+    clips = sampler(cache, split="val").fixed(40)
+    partners = cache.partners(clips)
+    assert sorted(partners) == list(range(40)) and (partners != np.arange(40)).all()
+    episode, corpus = cache.episode_of(clips), cache.corpus_of(clips)
+    alone = np.array([(episode == own).sum() == 1 for own in episode])
+    assert (episode[partners] == episode)[~alone].all() and (~alone).sum() > 20
+    assert (corpus[partners] == corpus).mean() > 0.9
+    assert cache.partners(clips[:1]).tolist() == [0]

@@ -23,7 +23,9 @@ from cola_world.training.plan import Parent
 from cola_world.training.run import train
 from cola_world.training.runs import collect
 
-METRICS = [f"video/{name}{end}" for name in ("psnr", "ssim", "lpips_sim", "fvd_sim") for end in ("", "_low", "_high")]
+NAMES, ENDS, WAYS = ("psnr", "ssim", "lpips_sim", "fvd_sim"), ("", "_low", "_high"), ("", "_guidance1", "_mean")
+METRICS = [f"video/{name}{end}" for name in NAMES for end in ENDS]
+MEASURED = [f"video/{name}{way}{end}" for way in WAYS for name in NAMES for end in ENDS] + [f"video/fvd_sim_grouped{way}" for way in WAYS]
 COPIED = [f"{name}_copied" for name in (*METRICS[::3], "video/fvd_sim_grouped")]
 GROUPS = {"oxe": Group(corpora=["arm"], trained=True), "libero": Group(corpora=["hand"], trained=False)}
 
@@ -63,7 +65,7 @@ def test_every_snapshot_and_group_has_its_rows_and_a_killed_stage_goes_on(measur
     rows = {name: read(inputs.runs / "evaluate" / f"{name}.csv") for name in ("warmup", "e2e")}
     assert all(tuple(row) == COLUMNS and row["run"] == name and row["seed"] == "1" for name in rows for row in rows[name])
     found = [(row["snapshot"], row["corpus"], row["metric"]) for row in rows["e2e"]]
-    assert sorted(found) == sorted((s, c, m) for s in "68" for c in GROUPS for m in (*METRICS, "video/fvd_sim_grouped", *COPIED))
+    assert sorted(found) == sorted((s, c, m) for s in "68" for c in GROUPS for m in (*MEASURED, *COPIED))
     assert {row["snapshot"] for row in rows["warmup"]} == {"4"}
     assert kept.stat().st_mtime_ns == written and len(list(kept.parent.iterdir())) == 3
     assert [row for row in rows["e2e"] if row["snapshot"] == "6"] == [{name: str(row[name]) for name in COLUMNS} for row in first]

@@ -4,12 +4,18 @@ import math
 
 import pytest
 import torch
-from tiny import CONFIGS, RandomBatches, awake
+from tiny import CONFIGS, RandomBatches, awake, system
 
 from cola_world.metrics.posterior import posterior_metrics
 from cola_world.training.health import measure
 from cola_world.training.phases import phase_of
 
+
+def gap(name: str) -> set[str]:
+    return {f"{name}_gap{end}" for end in ("", "_low", "_high")}
+
+
+GAPS = gap("shuffle") | gap("zero")
 LATENT = {"latent/kl", "latent/active_units", "latent/std", "latent/mean_std"}
 
 
@@ -40,7 +46,7 @@ def test_one_action_has_no_spread():
 
 @pytest.mark.parametrize(
     ("phase", "others"),
-    [("lam", {"pixel_mse"}), ("wm", {"flow_loss", "shuffle_gap"}), ("e2e", {"flow_loss", "shuffle_gap"})],
+    [("lam", {"pixel_mse", *gap("pixel")}), ("wm", {"flow_loss", *GAPS}), ("e2e", {"flow_loss", *GAPS})],
 )
 def test_a_vae_is_measured_by_its_posterior_and_not_by_codes(phase, others):
     heldout = RandomBatches().at(0, 5, crop=False)
@@ -52,3 +58,19 @@ def test_a_vae_is_measured_by_its_posterior_and_not_by_codes(phase, others):
 def test_codes_are_measured_as_codes():
     measured = measure(awake(), phase_of("lam", "vq"), RandomBatches().at(0, 5, crop=False))
     assert not LATENT & set(measured) and {"codebook/utilization", "vq_loss", "pixel_mse"} <= set(measured)
+
+
+def test_an_arm_without_actions_has_its_pixel_error_and_nothing_else():
+    assert set(measure(awake(), phase_of("fdm", "vq"), RandomBatches().at(0, 5, crop=False))) == {"pixel_mse"}
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_gaps_of_a_system_that_hears_nothing_are_zero_and_those_of_one_that_hears_are_not(draws):
+    heldout = RandomBatches().at(0, 8, crop=False)
+    deaf = measure(system(), phase_of("e2e", "vq"), heldout, draws=draws)
+    assert all(deaf[name] == 0 for name in GAPS)
+    heard = measure(awake(), phase_of("e2e", "vq"), heldout, torch.arange(8).roll(3), draws=draws)
+    for name in ("shuffle_gap", "zero_gap"):
+        assert heard[f"{name}_low"] <= heard[name] <= heard[f"{name}_high"] and heard[f"{name}_low"] < heard[f"{name}_high"]
+    own = measure(awake(), phase_of("e2e", "vq"), heldout, torch.arange(8), draws=draws)
+    assert own["shuffle_gap"] == 0 and own["zero_gap"] == heard["zero_gap"], "a clip that is its own partner loses nothing"

@@ -65,7 +65,9 @@ def test_drop_zeroes_whole_actions_at_its_rate():
     z = drop_actions(torch.ones(4000, 3, 8), draws.keep_BA)
     dropped = (z == 0).all(-1)
     assert ((z == 0).any(-1) == dropped).all()
-    assert dropped.float().mean() == pytest.approx(0.1, abs=0.01)
+    whole = dropped.all(-1).float().mean()
+    assert whole == pytest.approx(0.1 + 0.9 * 0.1**3, abs=0.02), "the share of clips without any action"
+    assert dropped.float().mean() == pytest.approx(0.1 + 0.9 * 0.1, abs=0.01)
 
 
 def test_euler_steps_along_the_true_velocity_recover_the_data(monkeypatch):

@@ -18,6 +18,18 @@ def lively_model():
     return model
 
 
+def unconditional(model, z):
+    """The modulation without any action or, frame by frame, without the frame's own."""
+    if model.flow.unconditional == "all":
+        return model.action_adaln(torch.zeros_like(z))
+    modulation = model.action_adaln(z).clone()
+    for action in range(z.shape[1]):
+        without = z.clone()
+        without[:, action] = 0
+        modulation[:, action + 1] = model.action_adaln(without)[:, action + 1]
+    return modulation
+
+
 def plain_sample(model, context, z, generator):
     """Everything at every step, with and without actions one after the other."""
     frames, known = z.shape[1] + 1, context.shape[1]
@@ -29,7 +41,7 @@ def plain_sample(model, context, z, generator):
         t[:, :known] = 0
         with torch.no_grad():
             acted = model.stdit3(x, t, model.action_adaln(z))
-            free = model.stdit3(x, t, model.action_adaln(torch.zeros_like(z)))
+            free = model.stdit3(x, t, unconditional(model, z))
         x[:, known:] += ((free + model.flow.guidance * (acted - free)) * (now - after))[:, known:]
     return x
 
@@ -40,9 +52,11 @@ def inputs(model, frames, known):
     return torch.randn(2, known, 4, 4, 4), torch.randn(2, frames - 1, size)
 
 
+@pytest.mark.parametrize("dropped", ["all", "own"])
 @pytest.mark.parametrize(("frames", "known"), [(2, 1), (5, 1), (8, 4), (6, 5)])
-def test_the_cached_sampler_equals_the_plain_one(frames, known):
+def test_the_cached_sampler_equals_the_plain_one(frames, known, dropped):
     model = lively_model()
+    model.flow = model.flow.model_copy(update={"unconditional": dropped})
     context, z = inputs(model, frames, known)
     plain = plain_sample(model, context, z, torch.Generator().manual_seed(2))
     cached = model.sample(context, z, torch.Generator().manual_seed(2))
@@ -84,3 +98,21 @@ def test_a_window_without_room_is_refused():
     model = lively_model()
     with pytest.raises(ValueError, match="a window of 2 frames has no room behind 2 of context; at least 3"):
         next(model.rollout(*inputs(model, 5, 2), torch.Generator(), window=2))
+
+
+def test_guidance_1_is_the_conditional_model_alone_and_one_step_of_it_the_mean_prediction(monkeypatch):
+    model = lively_model()
+    context, z = inputs(model, 5, 1)
+    noise = torch.randn(2, 5, 4, 4, 4)
+    for steps in (1, 3):
+        alone = model.denoise(context, z, noise, steps, 1.0)
+        near = model.denoise(context, z, noise, steps, 1.0 + 1e-9)
+        torch.testing.assert_close(alone, near, rtol=1e-4, atol=1e-4)
+        assert (model.denoise(context, z, noise, steps, 4.0) - alone).abs().max() > 1e-2
+    t = torch.full((2, 5), 1000.0)
+    t[:, 0] = 0
+    with torch.no_grad():
+        velocity = model.stdit3(torch.cat((context, noise[:, 1:]), 1), t, model.action_adaln(z))
+    torch.testing.assert_close(model.denoise(context, z, noise, 1, 1.0)[:, 1:], (noise + velocity)[:, 1:], rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(model, "unconditional", None)
+    model.denoise(context, z, noise, 2, 1.0)

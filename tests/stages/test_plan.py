@@ -40,7 +40,7 @@ TRAINED = {"train", *MEASURED}
         ("models/idm.py", "width**0.5", "width**0.25", TRAINED),
         ("training/objective.py", ".mean()", ".sum()", TRAINED),
         ("training/vae.py", "KL_WEIGHT, SEED = 1e-4, 0", "KL_WEIGHT, SEED = 1e-3, 0", {"vae"}),
-        ("metrics/intervals.py", "LEVEL, SEED = 0.95, 0", "LEVEL, SEED = 0.95, 1", MEASURED),
+        ("metrics/intervals.py", "LEVEL, SEED = 0.95, 0", "LEVEL, SEED = 0.95, 1", TRAINED),
         ("evaluation/probing.py", "LOW, HIGH = 0.01", "LOW, HIGH = 0.02", {"probe"}),
         ("data/simulators/hand.py", "import mujoco\n", "import mujoco\n\nFASTER = True\n", {"simulate"}),
         ("reporting/html.py", 'class="wide"', 'class="wider"', {"report"}),

@@ -99,3 +99,7 @@ class CachedBatches:
         """Return the first `clips` of a fixed held-out set, uncropped; the same for every seed."""
         indices = self.make_sampler("val").fixed(clips)
         return self.gather(indices, np.zeros(len(indices), dtype=np.int64))
+
+    def partners(self, clips: int) -> Tensor:
+        """Return for each clip of `heldout` the number of another, whose actions it is tried with: int64 [N]."""
+        return torch.from_numpy(self.cache.partners(self.make_sampler("val").fixed(clips)))

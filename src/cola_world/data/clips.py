@@ -57,9 +57,26 @@ class ClipCache:
 
     def corpus_of(self, indices: np.ndarray) -> np.ndarray:
         """Return the corpus name of each frame index, or of each clip if `indices` has a last axis of frames."""
+        return self.episodes["corpus"].to_numpy(dtype=str)[self.episode_of(indices)]
+
+    def episode_of(self, indices: np.ndarray) -> np.ndarray:
+        """Return the row in `episodes` of each frame index, or of each clip if `indices` has a last axis of frames."""
         first = indices[..., 0] if indices.ndim > 1 else indices
-        row = np.searchsorted(self.episodes["offset"].to_numpy(), first, side="right") - 1
-        return self.episodes["corpus"].to_numpy(dtype=str)[row]
+        return np.searchsorted(self.episodes["offset"].to_numpy(), first, side="right") - 1
+
+    def partners(self, clips_NT: np.ndarray) -> np.ndarray:
+        """Return for each clip the number of another, int64 [N]: of the same episode where there is one, else of the same
+        corpus, else any.
+
+        Partners swap places half a group apart, so that all clips together keep what they show.
+        """
+        partner_N = np.full(len(clips_NT), -1)
+        for labels_N in (self.episode_of(clips_NT), self.corpus_of(clips_NT), np.zeros(len(clips_NT))):
+            for label in np.unique(labels_N[partner_N < 0]):
+                members = np.flatnonzero((labels_N == label) & (partner_N < 0))
+                if len(members) > 1:
+                    partner_N[members] = np.roll(members, -(len(members) // 2))
+        return np.where(partner_N < 0, (np.arange(len(partner_N)) + 1) % len(partner_N), partner_N)
 
 
 class ClipSampler:

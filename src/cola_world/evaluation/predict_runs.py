@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from cola_world.data.batches import Batch, CachedBatches
-from cola_world.evaluation.prediction import PredictionConfig, given_frames, load_system, predict
+from cola_world.evaluation.prediction import PredictionConfig, Sampling, given_frames, load_system, predict
 from cola_world.evaluation.rows import write_rows
 from cola_world.metrics.encoder import SimEncoder
 from cola_world.metrics.metric_types import ClipFeatures, FrameMetric
@@ -63,6 +63,10 @@ class PredictionPlan(Config):
         """Return snapshot and seed of each measurement."""
         return list(itertools.product(self.snapshots, self.run.seeds))
 
+    def videos(self) -> int:
+        """Return the number of videos that one measurement predicts."""
+        return len(self.groups) * len(self.prediction.ways()) * self.prediction.clips
+
 
 class Tools(NamedTuple):
     """What measures every snapshot, opened once per process."""
@@ -75,7 +79,7 @@ class Tools(NamedTuple):
 def predict_run(plan: PredictionPlan, folders: Folders) -> None:
     """Measure all snapshots and seeds side by side and write their rows. Raises ValueError in one line."""
     jobs = {moment: Call(rows_of, (plan, *moment, folders)) for moment in plan.moments()}
-    clips = len(jobs) * len(plan.groups) * plan.prediction.clips
+    clips = len(jobs) * plan.videos()
     rows = run_jobs(jobs, plan.run.workers, f"evaluate {plan.run.run}", clips, threads_each(plan.run.workers))
     write_rows(folders.runs / "evaluate" / f"{plan.run.run}.csv", rows.values())
 
@@ -84,7 +88,7 @@ def rows_of(plan: PredictionPlan, steps: int, seed: int, folders: Folders) -> li
     """Return the rows of one snapshot, measured unless they are kept already. `snapshot` counts from the start of its
     line.
     """
-    progress, total = reporter((steps, seed)), len(plan.groups) * plan.prediction.clips
+    progress, total = reporter((steps, seed)), plan.videos()
     kept = scratch() / "predictions" / f"{decided_by(plan, steps, seed, folders)}.json"
     if not kept.is_file():
         values = list(measured(plan, steps, seed, folders, progress))
@@ -118,28 +122,36 @@ def measuring_code() -> dict[str, str]:
 def measured(plan: PredictionPlan, steps: int, seed: int, folders: Folders, progress: Progress) -> Iterator[dict[str, Any]]:
     """Yield corpus (a group of them), metric, value and protocol of each number."""
     tools = open_tools(folders, tuple(sorted(plan.networks.items())))
-    system = load_system(plan.run.system, plan.run.line(folders.runs, seed, steps), plan.prediction).to(tools.device)
-    total = len(plan.groups) * plan.prediction.clips
-    for number, (name, group) in enumerate(plan.groups.items()):
-        before = number * plan.prediction.clips
+    system = load_system(plan.run.system, plan.run.line(folders.runs, seed, steps)).to(tools.device)
+    clips_of, ways = {name: heldout(plan, group, folders) for name, group in plan.groups.items()}, plan.prediction.ways()
+    for number, (name, ending) in enumerate(itertools.product(plan.groups, ways)):
+        group, clips = plan.groups[name], clips_of[name]
+        report = part_of(progress, number, len(plan.groups) * len(ways), plan.prediction.clips)
         try:
-            clips = heldout(plan, group, folders)
-            scores = scores_of(system, clips, plan, tools, lambda done, before=before: progress(before + done, total))
+            scores = scores_of(system, clips, ways[ending], plan, tools, report)
         except ValueError as error:
             raise ValueError(f"{plan.run.run} after {steps} steps, seed {seed}, {name}: {error}") from None
         for score in scores:
-            for metric, value in score.values().items():
-                protocol = f"{score.protocol}; {group}; {plan.prediction}"
+            for metric, value in score.rows(ending).items():
+                protocol = f"{score.protocol}; {group}; {ways[ending]}"
                 yield {"corpus": name, "metric": metric, "value": f"{value:.6g}", "protocol": protocol}
-        for metric, (value, protocol, _) in copied(clips, given_frames(system, tools.vae), tools).items():
-            yield {"corpus": name, "metric": f"{metric}_copied", "value": f"{value:.6g}", "protocol": f"{protocol}; {group}; {COPIED}"}
+        if ending == "":
+            for metric, (value, protocol, _) in copied(clips, given_frames(system, tools.vae), tools).items():
+                yield {"corpus": name, "metric": f"{metric}_copied", "value": f"{value:.6g}", "protocol": f"{protocol}; {group}; {COPIED}"}
 
 
-def scores_of(system: System, clips: Batch, plan: PredictionPlan, tools: Tools, progress: Callable[[int], None]) -> list[Score]:
+def part_of(progress: Progress, number: int, parts: int, clips: int) -> Callable[[int], None]:
+    """Return what reports clips done of part `number` of `parts`, all of equal clips."""
+    return lambda done: progress(number * clips + done, parts * clips)
+
+
+def scores_of(
+    system: System, clips: Batch, sampling: Sampling, plan: PredictionPlan, tools: Tools, progress: Callable[[int], None]
+) -> list[Score]:
     """Predict and score. Raises ValueError if a value is not finite."""
-    videos = predict(system, tools.vae, clips, plan.prediction.clips_at_a_time, progress)
+    videos = predict(system, tools.vae, clips, sampling, plan.prediction.clips_at_a_time, progress)
     scores = measure(videos, unit_pixels(clips.video), given_frames(system, tools.vae), tools.metrics, tools.device)
-    for metric, value in (item for score in scores for item in score.values().items()):
+    for metric, value in (item for score in scores for item in score.rows().items()):
         if not math.isfinite(value):
             raise ValueError(f"{metric} is {value}; what was predicted cannot be compared with the real video")
     return scores

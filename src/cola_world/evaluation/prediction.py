@@ -5,6 +5,7 @@ Shape letters: N clips, T frames, L latent frames, C latent channels, Y X pixels
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from pydantic import Field
@@ -21,6 +22,16 @@ from cola_world.training.devices import load_parts
 NOISE_SEED = 0
 
 
+class Sampling(NamedTuple):
+    """How videos are sampled: denoising steps, and guidance, of which 1 is the conditional model alone."""
+
+    steps: int
+    guidance: float
+
+    def __str__(self) -> str:
+        return f"{self.steps} denoising step{'s' if self.steps > 1 else ''}, guidance {self.guidance:g}"
+
+
 class PredictionConfig(Config):
     """Clips per group of corpora, and how videos are sampled (paper B.2, C.1: 240 per device, 10 steps, guidance
     4.0).
@@ -31,14 +42,18 @@ class PredictionConfig(Config):
     guidance: float = 4.0
     clips_at_a_time: int = Field(48, ge=1, description="on a device; it does not change the result")
 
-    def __str__(self) -> str:
-        return f"{self.steps} denoising steps, guidance {self.guidance:g}"
+    def ways(self) -> dict[str, Sampling]:
+        """Map endings of metric names to ways of sampling: as told, without guidance, and the model's mean.
+
+        not in paper: because guidance multiplies the error of a badly trained unconditional half, and a sample pays
+        twice the variance that a copied frame pays, guidance 1 and the one-step mean prediction stand beside it.
+        """
+        return {"": Sampling(self.steps, self.guidance), "_guidance1": Sampling(self.steps, 1.0), "_mean": Sampling(1, 1.0)}
 
 
-def load_system(config: SystemConfig, files: list[Path], sampling: PredictionConfig) -> System:
-    """Load the system from snapshots, of which a later one wins; it samples as `sampling` says."""
-    flow = config.flow.model_copy(update={"sampling_steps": sampling.steps, "guidance": sampling.guidance})
-    system = System(config.model_copy(update={"flow": flow}), seed=0)
+def load_system(config: SystemConfig, files: list[Path]) -> System:
+    """Load the system from snapshots, of which a later one wins."""
+    system = System(config, seed=0)
     for file in files:
         load_parts(system, checkpoint.load(file)[0])
     return system.eval()
@@ -50,7 +65,14 @@ def given_frames(system: System, vae: VAE) -> int:
 
 
 @torch.no_grad()
-def predict(system: System, vae: VAE, clips: Batch, clips_at_a_time: int, progress: Callable[[int], None] = lambda done: None) -> Tensor:
+def predict(
+    system: System,
+    vae: VAE,
+    clips: Batch,
+    sampling: Sampling,
+    clips_at_a_time: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Tensor:
     """Predict each clip from its given frames and latent actions -> RGB in [0, 1] [N, T, 3, Y, X]; given frames are
     real.
 
@@ -62,7 +84,7 @@ def predict(system: System, vae: VAE, clips: Batch, clips_at_a_time: int, progre
     for own in zip(*(values.split(clips_at_a_time) for values in (*clips, noise)), strict=True):
         video, latents_NLCyx, noise_NLCyx = (values.to(device) for values in own)
         actions = system.lam.latent_actions(video).z_BAMZ.flatten(2)
-        imagined = system.world_model.denoise(latents_NLCyx[:, :known], actions, noise_NLCyx)
+        imagined = system.world_model.denoise(latents_NLCyx[:, :known], actions, noise_NLCyx, *sampling)
         predicted = vae.decode(imagined, video.shape[1])
         videos.append(torch.cat((unit_pixels(video[:, :given]), predicted[:, given:]), 1).cpu())
         progress(sum(map(len, videos)))

@@ -20,20 +20,24 @@ def codebook_metrics(indices_NM: Tensor, codes: int) -> dict[str, float]:
         views[f"_token{token}"] = (indices_NM[:, token], codes)
     weights = codes ** torch.arange(indices_NM.shape[1], device=indices_NM.device)
     views["_joint"] = ((indices_NM * weights).sum(1), codes ** indices_NM.shape[1])
+    # N actions cannot show more than N of the K^M pairs, nor more entropy than theirs.
+    limits = {"_joint": min(codes ** indices_NM.shape[1], len(indices_NM))}
     metrics = {}
     for suffix, (indices, count) in views.items():
-        for name, value in usage(torch.bincount(indices, minlength=count)).items():
+        for name, value in usage(torch.bincount(indices, minlength=count), limits.get(suffix, count)).items():
             metrics[f"codebook/{name}{suffix}"] = value
     return metrics
 
 
-def usage(histogram_K: Tensor) -> dict[str, float]:
-    """Return the metrics of one histogram of code counts."""
+def usage(histogram_K: Tensor, limit: int) -> dict[str, float]:
+    """Return the metrics of one histogram of code counts, utilisation and normalised entropy as shares of what `limit`
+    codes would reach.
+    """
     p = histogram_K.double() / histogram_K.sum()
     entropy = -torch.special.xlogy(p, p).sum().item()
     return {
-        "utilization": (histogram_K > 0).double().mean().item(),
+        "utilization": (histogram_K > 0).sum().item() / limit,
         "max_usage": p.max().item(),
         "entropy": entropy + 0.0,
-        "entropy_normalized": entropy / math.log(len(histogram_K)) + 0.0,
+        "entropy_normalized": entropy / math.log(limit) + 0.0 if limit > 1 else 0.0,
     }

@@ -28,10 +28,11 @@ class Score(NamedTuple):
         told = f", interval of {resamples} resamples of clips" if interval else ""
         return cls(name, found.value, interval, f"{found.protocol}{told}")
 
-    def values(self) -> dict[str, float]:
-        """Map metric names of results.csv to values."""
+    def rows(self, ending: str = "") -> dict[str, float]:
+        """Map metric names of results.csv to values; `ending` follows the metric's own name."""
         ends = zip(("low", "high"), self.interval or (), strict=False)
-        return {self.metric: self.value} | {f"{self.metric}_{end}": value for end, value in ends}
+        name = f"{self.metric}{ending}"
+        return {name: self.value} | {f"{name}_{end}": value for end, value in ends}
 
 
 def measure(

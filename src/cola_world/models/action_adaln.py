@@ -4,6 +4,8 @@ Shape letters: B clips, A actions, Z values of an action, G groups of actions, T
 model, W own width. Without grouping G is A.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -23,6 +25,10 @@ class ActionAdaLNConfig(Config):
     # not in paper: because the paper does not say how actions meet a VAE that joins frames, the actions that lead to
     # one latent frame are concatenated.
     actions_per_latent_frame: int = Field(1, ge=1)
+    # not in paper: because B.2 zeroes the action attention blocks "to ensure a steady training at the beginning", and
+    # that alone would still disturb the pre-trained model at the fork, the modulation starts at zero as well; `blocks`
+    # is the literal reading.
+    zero_at_start: Literal["modulation", "blocks"] = "modulation"
 
 
 class ActionBlock(nn.Module):
@@ -57,6 +63,8 @@ class ActionAdaLN(nn.Module):
             # would leave their weights without a gradient for ever.
             nn.init.zeros_(block.attn.proj.weight)
             nn.init.zeros_(block.mlp.fc2.weight)
+        if config.zero_at_start == "modulation":
+            nn.init.zeros_(self.out[2].weight)
 
     def group(self, z_BAZ: Tensor) -> Tensor:
         """Concatenate the actions that lead to each latent frame after the first: [B, A, Z] -> [B, G, n * Z]."""

@@ -48,6 +48,7 @@ class FDM(nn.Module):
         self.config = config
         width, patch, grid = config.width, config.patch_size, config.image_size // config.patch_size
         self.patch = nn.Conv2d(3, width, patch, stride=patch)
+        # not in paper: because B.1 speaks of action tokens and the published LAM fuses them, the FDM reads one token.
         self.action = nn.Linear(config.action_size, width)
         self.blocks = nn.ModuleList(SpatialBlock(width, config.heads) for _ in range(config.depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
@@ -63,10 +64,15 @@ class FDM(nn.Module):
             x_NLD = block(x_NLD)
         return self.out(self.norm(x_NLD[:, 1:]))
 
-    def loss(self, video_BTCYX: Tensor, action_BAZ: Tensor) -> Tensor:
-        """Mean squared error of the predicted next frames, on normalised pixels (paper B.3)."""
+    def loss(self, video_BTCYX: Tensor, action_BAZ: Tensor | None) -> Tensor:
+        """Return the mean squared error of the next frames of each clip [B] (paper B.3); without actions, theirs are zero.
+
+        not in paper: because the paper does not say in which units the error is taken, pixels are normalised by
+        ImageNet's mean and deviation, as the IDM and the FDM see them.
+        """
         pixels = normalise_pixels(video_BTCYX)
-        predicted = self(pixels[:, :-1].flatten(0, 1), action_BAZ.flatten(0, 1))
-        p = self.config.patch_size
+        frames = pixels[:, :-1].flatten(0, 1)
+        actions = frames.new_zeros(len(frames), self.config.action_size) if action_BAZ is None else action_BAZ.flatten(0, 1)
+        predicted, p = self(frames, actions), self.config.patch_size
         target = rearrange(pixels[:, 1:], "b a c (y p) (x q) -> (b a) (y x) (c p q)", p=p, q=p)
-        return (predicted - target).square().mean()
+        return (predicted - target).square().unflatten(0, pixels[:, 1:].shape[:2]).mean(dim=(1, 2, 3))

@@ -7,6 +7,7 @@ pixels. Without grouping G is A.
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cola_world.models.action_adaln import ActionAdaLN
@@ -26,9 +27,12 @@ class WorldModel(nn.Module):
         clips, frames = shape[:2]
         t_B = sample_timesteps(self.flow, clips, self.shift(frames), generator)
         eps = torch.randn(shape, generator=generator)
-        # Whole groups are dropped, one per latent frame, so that training meets the unconditional case of guidance.
-        keep = torch.rand(clips, frames - 1, generator=generator) >= self.flow.action_drop if drop else None
-        return FlowDraws(t_B, eps, keep)
+        return FlowDraws(t_B, eps, self.kept(clips, frames - 1, generator) if drop else None)
+
+    def kept(self, clips: int, groups: int, generator: torch.Generator) -> Tensor:
+        """Draw which groups of actions are kept [B, G]: some are dropped one by one, and some clips lose all of theirs."""
+        keep_BG = torch.rand(clips, groups, generator=generator) >= self.flow.action_drop
+        return keep_BG & (torch.rand(clips, 1, generator=generator) >= self.flow.clip_drop)
 
     def loss(self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, draws: FlowDraws) -> Tensor:
         """Return the flow loss of each clip [B]. Without `z_BAZ` it is that of video alone, as in pre-training."""
@@ -50,26 +54,44 @@ class WorldModel(nn.Module):
         return self.denoise(context_BKCYX, z_BAZ, torch.randn(len(z_BAZ), frames, *context_BKCYX.shape[2:], generator=generator))
 
     @torch.no_grad()
-    def denoise(self, context_BKCYX: Tensor, z_BAZ: Tensor, noise_BTCYX: Tensor) -> Tensor:
+    def denoise(
+        self, context_BKCYX: Tensor, z_BAZ: Tensor, noise_BTCYX: Tensor, steps: int | None = None, guidance: float | None = None
+    ) -> Tensor:
         """`sample` with given noise for each of the T = G + 1 frames, of which the K clean ones ignore theirs: guided
-        Euler steps.
+        Euler steps from t = 1 to 0, the clean frames read once.
 
-        The clean frames see neither the noised ones nor the denoising step, so they go through the model once.
+        `steps` and `guidance` are the config's if they are not given. Guidance 1 is the conditional model alone, at
+        half the work. One step with guidance 1 is the model's mean prediction.
         """
+        steps, guidance = steps or self.flow.sampling_steps, self.flow.guidance if guidance is None else guidance
         z_BGZ, context = self.action_adaln.group(z_BAZ), context_BKCYX.shape[1]
         # Conditional and unconditional halves in one batch. Guidance drops the actions of the context too, as
         # training does.
-        modulation = torch.cat((self.action_adaln(z_BGZ), self.action_adaln(torch.zeros_like(z_BGZ))))
-        past = self.stdit3.cache_context(context_BKCYX.repeat(2, 1, 1, 1, 1), modulation[:, :context])
+        halves = 1 if guidance == 1 else 2
+        modulation = torch.cat((self.action_adaln(z_BGZ), *([self.unconditional(z_BGZ)] if halves == 2 else [])))
+        past = self.stdit3.cache_context(context_BKCYX.repeat(halves, 1, 1, 1, 1), modulation[:, :context])
         x = noise_BTCYX[:, context:].to(context_BKCYX)
-        times = shift_timesteps(torch.linspace(1, 0, self.flow.sampling_steps + 1), self.shift(noise_BTCYX.shape[1]))
+        times = shift_timesteps(torch.linspace(1, 0, steps + 1), self.shift(noise_BTCYX.shape[1]))
         for now, after in zip(times[:-1], times[1:], strict=True):
-            t_BT = x.new_full((2 * len(x), x.shape[1]), 1000 * float(now))
-            both = self.stdit3(x.repeat(2, 1, 1, 1, 1), t_BT, modulation[:, context:], past)
-            with_action, without = both.chunk(2)
-            velocity = without + self.flow.guidance * (with_action - without)
+            t_BT = x.new_full((halves * len(x), x.shape[1]), 1000 * float(now))
+            velocities = self.stdit3(x.repeat(halves, 1, 1, 1, 1), t_BT, modulation[:, context:], past)
+            with_action, without = velocities[: len(x)], velocities[-len(x) :]
+            velocity = without + guidance * (with_action - without)
             x = x + velocity * (now - after)
         return torch.cat((context_BKCYX, x), dim=1)
+
+    def unconditional(self, z_BGZ: Tensor) -> Tensor:
+        """Return the modulation of guidance's unconditional half [B, T, 6, D]: without any action or, for `own`, each
+        frame without the actions that lead to it.
+        """
+        if self.flow.unconditional == "all":
+            return self.action_adaln(torch.zeros_like(z_BGZ))
+        groups = z_BGZ.shape[1]
+        kept_GG = 1 - torch.eye(groups, device=z_BGZ.device)
+        dropped_BGGZ = z_BGZ[:, None] * kept_GG[..., None].to(z_BGZ)
+        modulation = self.action_adaln(dropped_BGGZ.flatten(0, 1)).unflatten(0, (-1, groups))
+        own = torch.arange(groups, device=z_BGZ.device)
+        return F.pad(modulation[:, own, own + 1], (0, 0, 0, 0, 1, 0))
 
     def rollout(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator, window: int) -> Iterator[Tensor]:
         """`sample` for any length: yields the imagined frames, [B, at most window - K, C, Y, X] at a time.

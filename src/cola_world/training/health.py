@@ -9,11 +9,14 @@ from torch import Tensor
 
 from cola_world.data.batches import Batch
 from cola_world.metrics.codebook import codebook_metrics
+from cola_world.metrics.intervals import of_mean
 from cola_world.metrics.posterior import posterior_metrics
 from cola_world.models.flow import FlowDraws
 from cola_world.models.lam import LatentActions
 from cola_world.models.system import System
 from cola_world.training.phases import Phase
+
+FEW_DRAWS, ENOUGH_DRAWS = 2, 8  # of noise, at every measurement and at snapshots
 
 
 class Ranks(Protocol):
@@ -41,13 +44,23 @@ class Alone:
 
 @torch.no_grad()
 def measure(
-    system: System, phase: Phase, heldout: Batch, call: Callable[..., Any] | None = None, ranks: Ranks | None = None, chunk: int = 64
+    system: System,
+    phase: Phase,
+    heldout: Batch,
+    partners_N: Tensor | None = None,
+    call: Callable[..., Any] | None = None,
+    ranks: Ranks | None = None,
+    chunk: int = 64,
+    draws: int = FEW_DRAWS,
 ) -> dict[str, float]:
     """Return a flat dict of metrics on `heldout`, with the same noise and timesteps at every call, for every run and
     seed.
 
-    `shuffle_gap` is the rise of the flow loss when each clip gets another clip's actions. It is zero if the world
-    model ignores them or they say nothing. `call(function, …)` runs a function of the system where the system lies.
+    `flow_loss` and `pixel_mse` are means over clips; the flow loss takes `draws` draws of noise. Each has a gap to
+    the loss with other actions: `shuffle_gap` and `pixel_gap` with those of the clip that `partners_N` names (the
+    next one where it is not given), `zero_gap` with actions of zero. A gap has the ends of its 95 % bootstrap
+    interval over clips, `…_low` and `…_high`. It is zero if the model ignores its actions or they say nothing.
+    `call(function, …)` runs a function of the system where the system lies.
     """
     held = HeldOut(system, heldout, call or (lambda function, *values: function(system, *values)), ranks or Alone(), chunk)
     metrics: dict[str, float] = {}
@@ -56,13 +69,30 @@ def measure(
         parts = held.each(latent_actions, heldout.video)
         actions = held.gathered([part.z_BAMZ for part in parts]).flatten(2)
         metrics |= bottleneck_metrics(held, parts)
+    tried = {} if actions is None else others(actions, partners_N)
     if "flow" in phase.losses:
-        metrics["flow_loss"] = held.flow_loss(actions)
-    if "flow" in phase.losses and actions is not None:
-        metrics["shuffle_gap"] = held.flow_loss(actions.roll(1, 0)) - metrics["flow_loss"]
+        loss_N = held.flow_loss(actions, draws)
+        metrics["flow_loss"] = loss_N.mean().item()
+        for name, other in tried.items():
+            metrics |= gap(f"{name}_gap", held.flow_loss(other, draws) - loss_N)
     if "pixel" in phase.losses:
-        metrics["pixel_mse"] = held.gathered(held.each(pixel_loss, heldout.video, actions)).mean().item()
+        loss_N = held.pixel_loss(actions)
+        metrics |= {"pixel_mse": loss_N.mean().item()}
+        if tried:
+            metrics |= gap("pixel_gap", held.pixel_loss(tried["shuffle"]) - loss_N)
     return metrics
+
+
+def others(actions_NAZ: Tensor, partners_N: Tensor | None) -> dict[str, Tensor]:
+    """Return the actions that a clip is tried with besides its own: another clip's, and none."""
+    shuffled = actions_NAZ.roll(-1, 0) if partners_N is None else actions_NAZ[partners_N.to(actions_NAZ.device)]
+    return {"shuffle": shuffled, "zero": torch.zeros_like(actions_NAZ)}
+
+
+def gap(name: str, values_N: Tensor) -> dict[str, float]:
+    """Return the mean over clips and the ends of its interval."""
+    low, high = of_mean(values_N.double().cpu())
+    return {name: values_N.mean().item(), f"{name}_low": low, f"{name}_high": high}
 
 
 class HeldOut:
@@ -82,11 +112,18 @@ class HeldOut:
         """Return the rows of all chunks and ranks."""
         return self.ranks.gathered(torch.cat(parts))
 
-    def flow_loss(self, actions: Tensor | None) -> float:
-        draws = self.system.world_model.draw(self.clips.latents.shape, torch.Generator().manual_seed(0), drop=False)
-        values = (self.clips.latents, draws.t_B, draws.eps_BTCYX)
-        losses = self.each(flow_loss, *values) if actions is None else self.each(flow_loss, *values, actions)
-        return self.gathered(losses).mean().item()
+    def flow_loss(self, actions: Tensor | None, draws: int) -> Tensor:
+        """Return the loss of each clip [N], its mean over draws of noise and timestep."""
+        return torch.stack([self.drawn_flow_loss(actions, torch.Generator().manual_seed(seed)) for seed in range(draws)]).mean(0)
+
+    def drawn_flow_loss(self, actions: Tensor | None, generator: torch.Generator) -> Tensor:
+        draws = self.system.world_model.draw(self.clips.latents.shape, generator, drop=False)
+        values = (self.clips.latents, draws.t_B, draws.eps_BTCYX, *([] if actions is None else [actions]))
+        return self.gathered(self.each(flow_loss, *values))
+
+    def pixel_loss(self, actions: Tensor | None) -> Tensor:
+        """Return the FDM's loss of each clip [N]."""
+        return self.gathered(self.each(pixel_loss, self.clips.video, *([] if actions is None else [actions])))
 
 
 def latent_actions(system: System, video: Tensor) -> LatentActions:
@@ -97,9 +134,8 @@ def flow_loss(system: System, latents: Tensor, t_B: Tensor, eps: Tensor, actions
     return system.world_model.loss(latents, actions, FlowDraws(t_B, eps, None))
 
 
-def pixel_loss(system: System, video: Tensor, actions: Tensor) -> Tensor:
-    """Return the mean of the chunk, repeated for each clip."""
-    return system.lam.fdm.loss(system.lam.video(video), actions).expand(len(video))
+def pixel_loss(system: System, video: Tensor, actions: Tensor | None = None) -> Tensor:
+    return system.lam.fdm.loss(system.lam.video(video), actions)
 
 
 def bottleneck_metrics(held: HeldOut, parts: list[LatentActions]) -> dict[str, float]:

@@ -69,12 +69,12 @@ def infer_actions(system: System, phase: Phase, video: Tensor, draws: Draws) -> 
 
 def phase_losses(system: System, phase: Phase, batch: Batch, draws: Draws) -> dict[str, Tensor]:
     """Return each loss of the phase as an unweighted scalar."""
-    video = None if phase.actions == "none" else system.lam.video(batch.video)
-    actions = None if video is None else infer_actions(system, phase, video, draws)
+    video = system.lam.video(batch.video) if phase.sees_video else None
+    actions = None if phase.actions == "none" else infer_actions(system, phase, video, draws)
     action_BAZ = None if actions is None else actions.z_BAMZ.flatten(2)
     losses = {} if actions is None else actions.losses()
     if "pixel" in phase.losses:
-        losses["pixel"] = system.lam.fdm.loss(video, action_BAZ)
+        losses["pixel"] = system.lam.fdm.loss(video, action_BAZ).mean()
     if "flow" in phase.losses:
         losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, draws.flow).mean()
     return {name: losses[name] for name in phase.losses}

@@ -20,6 +20,11 @@ class Phase:
     crop: bool = False
 
     @property
+    def sees_video(self) -> bool:
+        """Whether a loss or the actions need the LAM's view of the clip."""
+        return self.actions != "none" or "pixel" in self.losses
+
+    @property
     def drives_world_model(self) -> bool:
         """Whether latent actions drive a world model after the phase."""
         return "action_adaln" in self.trains
@@ -31,6 +36,9 @@ PHASES = {
     # not in paper: because no public checkpoint fits a small scale, a stand-in is pre-trained on video alone.
     "pretrain": Phase(("stdit3",), ("flow",), "none", causal=False),
     "lam": Phase((*LAM, "fdm"), ("pixel", *VQ_LOSSES), "learned", crop=True),
+    # not in paper: because a LAM that ignores its actions must be told from one that uses them, the FDM is also trained
+    # without any.
+    "fdm": Phase(("fdm",), ("pixel",), "none", crop=True),
     "wm": Phase(("action_adaln", "stdit3"), ("flow",), "frozen"),
     "warmup": Phase((*LAM, "action_adaln"), ("flow", *VQ_LOSSES), "learned", crop=True),
     "e2e": Phase((*LAM, "action_adaln", "stdit3"), ("flow", *VQ_LOSSES), "learned", crop=True),

@@ -25,7 +25,7 @@ from cola_world.running.process import die_with_parent
 from cola_world.running.progress import Bar, Progress
 from cola_world.training import checkpoint, store
 from cola_world.training.devices import Devices, load_parts
-from cola_world.training.health import measure
+from cola_world.training.health import ENOUGH_DRAWS, FEW_DRAWS, measure
 from cola_world.training.loop import Trainer
 from cola_world.training.phases import phase_of
 from cola_world.training.plan import RunPlan
@@ -42,6 +42,7 @@ class SeedRun:
         self.rows: list[tuple[int, str, float]] = []
         self.batches = CachedBatches(folders.clips, folders.latents, plan.clips.num_frames, plan.weights, seed)
         self.heldout = self.batches.heldout(plan.clips.heldout_clips)
+        self.partners = self.batches.partners(plan.clips.heldout_clips)
         self.system = System(plan.system, seed)
         parents = [checkpoint.load(parent.path(folders.runs, seed))[0] for parent in plan.parents]
         for tensors in parents:
@@ -105,7 +106,8 @@ class SeedRun:
 
     def log(self, steps: int, losses: dict[str, torch.Tensor] | None = None) -> None:
         """Measure on the held-out clips, and add the training losses of this step if given."""
-        values = measure(self.system, self.phase, self.heldout, self.trainer.call, self.devices)
+        draws = ENOUGH_DRAWS if steps in self.plan.snapshots else FEW_DRAWS
+        values = measure(self.system, self.phase, self.heldout, self.partners, self.trainer.call, self.devices, draws=draws)
         values |= {f"train/{name}": loss.item() for name, loss in self.devices.summed(losses or {}).items()}
         at = self.plan.start_step + steps
         self.check_finite(values, f"step {at}")

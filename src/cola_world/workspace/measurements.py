@@ -36,7 +36,8 @@ def evaluate_plans(
 ) -> dict[str, PredictionPlan]:
     """Plan the video prediction of each run of `evaluate`."""
     networks = {name: row for name, row in weights.items() if name in VIDEO_NETWORKS}
-    how = {"groups": evaluated_groups(params), "prediction": profile.evaluate, "networks": networks}
+    prediction = profile.evaluate.model_copy(update={"guidance": params.guidance})
+    how = {"groups": evaluated_groups(params), "prediction": prediction, "networks": networks}
     for name, snapshots in params.evaluate.items():
         check_evaluated(name, snapshots, runs)
     return {name: PredictionPlan(run=runs[name], snapshots=snapshots, **how) for name, snapshots in params.evaluate.items()}

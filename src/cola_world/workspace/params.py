@@ -32,7 +32,7 @@ class Run(Config):
     fewer blocks than its parents' takes the first blocks of theirs.
     """
 
-    phase: Literal["pretrain", "lam", "wm", "warmup", "e2e", "finetune"]
+    phase: Literal["pretrain", "lam", "fdm", "wm", "warmup", "e2e", "finetune"]
     parents: list[str] = []
     steps: PaperSteps
     snapshots: list[PaperSteps] = []
@@ -74,6 +74,7 @@ class Params(Config):
     corpora: dict[str, CorpusConfig]
     mixture: dict[str, Annotated[float, Field(ge=0)]]
     runs: dict[str, Run]
+    guidance: float = Field(4.0, ge=0, description="of evaluation; 1 is the conditional model alone")
     evaluate: dict[str, list[PaperSteps]] = Field(min_length=1, description="snapshots whose video prediction is measured, by run")
     probes: list[str] = Field([], description="runs whose latent actions are probed, at every snapshot")
 
