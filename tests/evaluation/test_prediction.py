@@ -66,7 +66,8 @@ def test_a_clip_is_sampled_by_its_own_noise_and_the_actions_of_its_real_video(va
         expected = vae.decode(imagined, 4)
     torch.testing.assert_close(predict(system, vae, batch, ONCE, 8)[3:4, 1:], expected[:, 1:], atol=1e-4, rtol=1e-4)
     later = batch._replace(latents=torch.cat((batch.latents[:, :1], torch.zeros_like(batch.latents[:, 1:])), 1))
-    assert torch.equal(predict(system, vae, later, ONCE, 8), predict(system, vae, batch, ONCE, 8)), "the latents of later frames are not looked at"
+    seen = predict(system, vae, batch, ONCE, 8)
+    assert torch.equal(predict(system, vae, later, ONCE, 8), seen), "the latents of later frames are not looked at"
     other = batch._replace(video=torch.cat((batch.video[:, :3], 1 - batch.video[:, 3:]), 1))
     assert not torch.equal(predict(system, vae, other, ONCE, 8)[:, 3], predict(system, vae, batch, ONCE, 8)[:, 3])
 
