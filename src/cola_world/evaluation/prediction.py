@@ -105,10 +105,12 @@ def predict(
     device, known, given = next(system.parameters()).device, system.config.flow.context_frames, given_frames(system, vae)
     noise = torch.randn(clips.latents.shape, generator=torch.Generator().manual_seed(NOISE_SEED))
     videos = []
-    for own in zip(*(values.split(clips_at_a_time) for values in (*clips, noise)), strict=True):
-        video, latents_NLCyx, noise_NLCyx = (values.to(device) for values in own)
+    fps = torch.full((len(noise),), system.config.stdit3.fps) if clips.fps is None else clips.fps
+    parts = (values.split(clips_at_a_time) for values in (clips.video, clips.latents, noise, fps))
+    for own in zip(*parts, strict=True):
+        video, latents_NLCyx, noise_NLCyx, fps_N = (values.to(device) for values in own)
         actions = system.lam.latent_actions(video).z_BAMZ.flatten(2)
-        imagined = system.world_model.denoise(latents_NLCyx[:, :known], actions, noise_NLCyx, *sampling)
+        imagined = system.world_model.denoise(latents_NLCyx[:, :known], actions, noise_NLCyx, *sampling, fps_B=fps_N)
         predicted = vae.decode(imagined, video.shape[1])
         videos.append(torch.cat((unit_pixels(video[:, :given]), predicted[:, given:]), 1).cpu())
         progress(sum(map(len, videos)))
