@@ -65,15 +65,15 @@ def sample_without_cache(model: WorldModel, context_BKCYX: Tensor, z_BAZ: Tensor
 def public_sample(
     public: PublicSTDiT3, model: WorldModel, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """The same with `public` in the place of the model's STDiT3, guidance in two forwards, the action path in each."""
+    """The same with `public` in the place of the model's STDiT3; the action path runs at every step, for both halves."""
     known, frames, config = context_BKCYX.shape[1], z_BAZ.shape[1] + 1, model.stdit3.config
     x, times = start(model, context_BKCYX, frames, generator)
-    noised = torch.arange(frames).expand(len(x), -1) >= known
+    noised = torch.arange(frames).expand(2 * len(x), -1) >= known
+    z_2BAZ = torch.cat((z_BAZ, torch.zeros_like(z_BAZ)))
     for now, after in zip(times[:-1], times[1:], strict=True):
-        t_B, scale = x.new_full((len(x),), 1000 * float(now)), model.stdit3.side(*x.shape[-2:]) / config.reference_size
-        acted, free = (
-            public(x, t_B, noised, config.fps, scale, model.action_adaln(z), causal=True) for z in (z_BAZ, torch.zeros_like(z_BAZ))
-        )
+        t_B, scale = x.new_full((2 * len(x),), 1000 * float(now)), model.stdit3.side(*x.shape[-2:]) / config.reference_size
+        velocity = public(x.repeat(2, 1, 1, 1, 1), t_B, noised, config.fps, scale, model.action_adaln(z_2BAZ), causal=True)
+        acted, free = velocity.chunk(2)
         x[:, known:] += guided(model, acted, free, now - after)[:, known:]
     return x
 

@@ -1,7 +1,7 @@
 """OpenSora v1.2's STDiT3 in the straightforward form of the public design, written anew from its description.
 
 Every frame is modulated twice, with its own timestep and as a clean frame of t = 0, and a mask picks one result; attention
-is an explicit softmax; patches are folded by a 3-D convolution; guidance is two forwards of the whole clip at every step.
+is an explicit softmax; patches are folded by a 3-D convolution; a sampler runs the whole clip at every step.
 Parameter names are the public ones, so that one state dict fits this and `cola_world.models.stdit3.STDiT3`.
 Shape letters: B clips, T frames, S patches of a frame, D width, N batch of an attention, L its length, H heads, K head size.
 """

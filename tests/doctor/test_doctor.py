@@ -50,7 +50,7 @@ def test_a_workspace_that_lacks_nothing_is_status_zero(workspace, capsys, monkey
     monkeypatch.setenv("COLUMNS", "160")
     status, out = run_doctor(workspace, capsys)
     assert status == 0 and "nothing is missing, and all of it fits" in out and "not measured" in out
-    for word in ("stdit3", "17,908", "warmup", "e2e_from_2000", "clip cache", "corpora.sawyer", "corpora.two_arms"):
+    for word in ("stdit3", "37,876", "warmup", "e2e_from_2000", "clip cache", "corpora.sawyer", "corpora.two_arms"):
         assert word in out
 
 

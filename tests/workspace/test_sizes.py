@@ -1,13 +1,14 @@
 """Runs of fewer blocks and smaller batches: what the table says in the paper's numbers, and what a profile makes of it."""
 
 import pytest
+import yaml
 from dials import add_runs, edit, resolved
 
 from cola_world.workspace.profile import load
 
-CPU = {"depth_20": 2, "depth_12": 1, "depth_6": 1, "e2e_long": 3}
+CPU = {"depth_20": 3, "depth_12": 2, "depth_6": 1, "e2e_long": 4}
 SIZES = {
-    "smoke": ({name: 1 for name in CPU}, (2, 3, 4)),
+    "smoke": (CPU, (2, 3, 4)),
     "cpu": (CPU, (8, 12, 16)),
     "gpu": ({"depth_20": 6, "depth_12": 4, "depth_6": 2, "e2e_long": 9}, (64, 96, 128)),
     "paper": ({"depth_20": 20, "depth_12": 12, "depth_6": 6, "e2e_long": 28}, (64, 96, 128)),
@@ -24,6 +25,20 @@ def test_sizes_keep_the_papers_proportions(workspace, scale):
         assert tuple(files[name]["training"]["batch_size"] for name in (f"{run}_b64", f"{run}_b96", run)) == batches
     for name in (*depths, "e2e_b64"):
         assert (files[name]["clips"], files[name]["weights"]) == (files["e2e"]["clips"], files["e2e"]["weights"])
+
+
+def test_depths_that_a_profile_cannot_tell_apart_are_refused(workspace):
+    edit(workspace, "system.stdit3.depth", 3, "stages/profiles/cpu.yaml")
+    with pytest.raises(ValueError, match="cpu.yaml: system.stdit3.depth: 3 does not tell the depths 6, 12, 20, 28 .* at least 4 does"):
+        load(workspace)
+    runs = load_dials(workspace)["runs"]
+    edit(workspace, "runs", {name: row for name, row in runs.items() if name not in ("depth_12", "depth_20")})
+    edit(workspace, "probes", [name for name in load_dials(workspace)["probes"] if name not in ("depth_12", "depth_20")])
+    assert load(workspace)[1].system.stdit3.depth == 3, "one and three pairs of blocks"
+
+
+def load_dials(workspace) -> dict:
+    return yaml.safe_load((workspace / "params.yaml").read_text())
 
 
 @pytest.mark.parametrize(
@@ -84,11 +99,11 @@ def test_fewer_blocks_take_from_deeper_parents_and_more_are_refused(workspace):
         "same": {"phase": "e2e", "parents": ["shallow"], "steps": 100, "depth": 12},
     }
     add_runs(workspace, rows)
-    assert resolved(workspace)["same"]["system"]["stdit3"]["depth"] == 1
+    assert resolved(workspace)["same"]["system"]["stdit3"]["depth"] == 2
     add_runs(workspace, {"deep": {"phase": "e2e", "parents": ["shallow"], "steps": 100}})
     with pytest.raises(ValueError) as error:
         resolved(workspace)
-    brings = "'shallow' brings no stdit3.spatial_blocks.1.scale_shift_table, and deep has it as (6, 64)"
+    brings = "'shallow' brings no stdit3.spatial_blocks.2.scale_shift_table, and deep has it as (6, 64)"
     assert str(error.value) == f"params.yaml: runs.deep.parents: {brings}; give both the same changes.system, or leave this parent out"
 
 

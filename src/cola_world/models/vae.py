@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 VAEKind = Literal["small", "sdxl", "opensora"]
 FRAMES_PER_LATENT: dict[VAEKind, int] = {"small": 1, "sdxl": 1, "opensora": 4}
 # Rows of data/weights.yaml that take the place of a VAE, and what they are.
+# not in paper: because the paper names OpenSora and not its latents, the profile `paper` encodes frame by frame with the SDXL
+# VAE, so that each action leads to a latent of its own; the public STDiT3 has never met such latents, which are out of its
+# distribution just where the frozen warm-up relies on it. `weights: {opensora_vae: {}}` takes those that it has learnt from.
 PUBLIC_VAES: dict[str, VAEKind] = {"sdxl_vae": "sdxl", "pixart_vae": "sdxl", "opensora_vae": "opensora"}
 
 

@@ -74,7 +74,10 @@ def read_paper(root: Path, table: str) -> pd.DataFrame:
 
 
 def stand_in(stand_ins: dict, corpus: str, metric: str) -> str:
-    """Return our corpus, or group of corpora, for the paper's: one for all metrics, or one per kind."""
+    """Return our corpus, or group of corpora, for the paper's: one for all metrics, or one per kind.
+
+    not in paper: because Table 7 names no data set for its video metrics, that of its probes, LIBERO, is taken for all.
+    """
     ours = stand_ins[corpus]
     return ours if isinstance(ours, str) else ours.get(metric) or ours[metric.partition("/")[0]]
 

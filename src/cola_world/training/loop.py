@@ -31,6 +31,7 @@ class TrainingConfig(Config):
 
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
+    # not in paper: because a small scale has few optimiser steps for one of the paper's, the rise shrinks with all other budgets.
     rise: int = Field(2000, ge=1, description="paper steps of the learning rate's linear rise")
     vq_weight: float = 1.0
     commitment_weight: float = 1.0

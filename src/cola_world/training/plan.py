@@ -11,8 +11,8 @@ from cola_world.training.devices import DeviceConfig
 from cola_world.training.loop import TrainingConfig
 from cola_world.weights.public import PublicFile
 
-# not in paper: because all runs of the paper start from one public OpenSora checkpoint, its stand-in has one seed
-# too.
+# not in paper: because all runs of the paper start from one public OpenSora checkpoint, its stand-in has one seed too, and
+# so has the VAE: intervals over seeds say nothing of what another prior or another VAE would give.
 SHARED_SEED = 0
 
 

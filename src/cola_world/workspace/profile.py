@@ -94,7 +94,24 @@ def load(root: Path) -> tuple[Params, Profile]:
     profile = parse(Profile, root / PROFILES / f"{params.scale}.yaml")
     for name, run in params.runs.items():
         changed(profile, name, run)
+    check_depths(params, profile)
     return params, profile
+
+
+def check_depths(params: Params, profile: Profile) -> None:
+    """Raise ValueError if two depths of the table come out as one, which would be run twice and say nothing."""
+    wanted = sorted({run.depth for run in params.runs.values() if run.depth} | {PAPER_DEPTH})
+
+    def differ(own: int) -> bool:
+        return len({in_proportion(depth, PAPER_DEPTH, own) for depth in wanted}) == len(wanted)
+
+    own = profile.system.stdit3.depth
+    if not differ(own):
+        enough = next(depth for depth in range(own, PAPER_DEPTH + 1) if differ(depth))
+        raise ValueError(
+            f"{PROFILES}/{params.scale}.yaml: system.stdit3.depth: {own} does not tell the depths {', '.join(map(str, wanted))} of "
+            f"params.yaml: runs apart; at least {enough} does, or leave runs out"
+        )
 
 
 def read_profile(scale: str, root: Path) -> Profile:
@@ -129,8 +146,7 @@ def resized(profile: Profile, run: Run) -> Profile:
 def in_proportion(size: int, paper: int, own: int) -> int:
     """Scale `size` of the paper's `paper` to the profile's `own`, rounded, at least 1.
 
-    not in paper: because the paper has one scale only, a smaller profile shrinks depths and batches in proportion;
-    two that round to the same number are the same run.
+    not in paper: because the paper has one scale only, a smaller profile shrinks depths and batches in proportion.
     """
     return max(1, round(size / paper * own))
 
