@@ -29,6 +29,7 @@ from cola_world.training.run import train
 from cola_world.training.runs import collect
 
 PROBE = ProbeConfig(steps=20, batch_size=8, test_pairs=10)
+LINEAR = "linear, L1, 20 steps of 8, mean of 3 probes"
 
 
 @pytest.fixture(params=["vq", "vae"])
@@ -52,7 +53,9 @@ def test_every_snapshot_and_corpus_has_finite_rows(trained, tmp_path):
     assert {(row["snapshot"], row["corpus"], row["seed"]) for row in rows} == {(s, c, "1") for s in "24" for c in ("arm", "hand")}
     assert {"probe/l1", "probe/l1_median", "probe/skill", "probe/l1_gripper"} <= {row["metric"] for row in rows}
     assert np.isfinite([float(row["value"]) for row in rows]).all()
-    assert {row["protocol"] for row in rows} == {"linear, L1, 20 steps of 8, mean of 3 probes; 30 training and 6 test pairs"}
+    assert {row["protocol"].partition(";")[0] for row in rows if row["snapshot"] == "2"} == {LINEAR, "ridge regression"}
+    last = {row["protocol"] for row in rows if row["snapshot"] == "4"}
+    assert last == {f"{how}; 30 training and 6 test pairs" for how in (LINEAR, "ridge regression", "quantile regression on 30 pairs")}
 
 
 def test_the_latent_actions_are_those_of_the_system_that_was_trained(trained):

@@ -4,6 +4,7 @@ Shape letters: N clips, T frames, P pairs, Z values of a latent action.
 """
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from torch import Tensor
 from cola_world.data.batches import Views
 from cola_world.data.clips import ClipCache
 from cola_world.data.pairs import Pairs, frame_pairs
-from cola_world.evaluation.probing import Known, ProbeConfig, probe
+from cola_world.evaluation.dimensions import dimensions
+from cola_world.evaluation.pixels import frame_change
+from cola_world.evaluation.probing import Known, ProbeConfig
+from cola_world.evaluation.readings import probe
 from cola_world.evaluation.rows import write_rows
 from cola_world.models.config import Config
 from cola_world.models.lam import LAM
@@ -53,10 +57,10 @@ def probe_snapshot(plan: ProbePlan, folders: Folders, steps: int, seed: int) -> 
     for number, corpus in enumerate(plan.corpora, 1):
         about = {"run": plan.run.run, "snapshot": plan.run.start_step + steps, "corpus": corpus, "seed": seed}
         try:
-            metrics, protocol = probe_corpus(plan, lam, cache, corpus)
+            found = probe_corpus(plan, lam, cache, corpus, quantile=steps == plan.run.snapshots[-1])
         except ValueError as error:
             raise ValueError(f"{plan.run.run} after {steps} steps, seed {seed}, corpus {corpus!r}: {error}") from None
-        rows += [about | {"metric": name, "value": f"{value:.6g}", "protocol": protocol} for name, value in metrics.items()]
+        rows += [about | {"metric": name, "value": f"{value:.6g}", "protocol": how} for name, value, how in found]
         progress(number, len(plan.corpora))
     return rows
 
@@ -68,23 +72,33 @@ def load_lam(plan: RunPlan, runs: Path, steps: int, seed: int) -> LAM:
     return lam.to(own_device()).eval()
 
 
-def probe_corpus(plan: ProbePlan, lam: LAM, cache: ClipCache, corpus: str) -> tuple[dict[str, float], str]:
-    """Return metrics, and the protocol in words. Pairs come from train and val episodes (paper C.1), no more than are
-    drawn.
+def probe_corpus(plan: ProbePlan, lam: LAM, cache: ClipCache, corpus: str, quantile: bool) -> list[tuple[str, float, str]]:
+    """Return metric, value and protocol of each number. Pairs come from train and val episodes (paper C.1), no more
+    than are drawn.
     """
-    config, frames = plan.probe, plan.run.clips.num_frames
     views = Views(cache.frames.shape[1], plan.run.clips.crop, 1)
-    train = frame_pairs(cache, corpus, "train", frames, config.steps * config.batch_size)
-    test = frame_pairs(cache, corpus, "val", frames, config.test_pairs)
-    known = [Known(read_latents(lam, cache, views, pairs), real_actions(lam, pairs)) for pairs in (train, test)]
-    grippers = torch.from_numpy(train.grippers_D).to(known[0].actions_ND.device)
-    metrics = probe(*known, grippers, config, train.names)
-    counts = f"{len(known[0].latents_NZ)} training and {len(known[1].latents_NZ)} test pairs"
-    return metrics, f"linear, L1, {config.steps} steps of {config.batch_size}, mean of {config.probes} probes; {counts}"
+    both = split_pairs(cache, corpus, plan.run.clips.num_frames, plan.probe)
+    known = [known_of(read_latents(lam, cache, views, pairs), cache, views, pairs) for pairs in both]
+    return probe(*known, dimensions(both[0].names, both[0].actions_NAD.shape[-1]), plan.probe, quantile)
 
 
-def real_actions(lam: LAM, pairs: Pairs) -> Tensor:
-    return torch.from_numpy(pairs.actions_NAD).flatten(0, 1).to(next(lam.parameters()).device)
+def split_pairs(cache: ClipCache, corpus: str, frames: int, config: ProbeConfig) -> list[Pairs]:
+    """Return the training and the test pairs of a corpus."""
+    counts = {"train": config.steps * config.batch_size, "val": config.test_pairs}
+    return [frame_pairs(cache, corpus, split, frames, count) for split, count in counts.items()]
+
+
+def known_of(values_PZ: Tensor, cache: ClipCache, views: Views, pairs: Pairs) -> Known:
+    """Put what is read from beside what is to be read of the same pairs."""
+    change_P = torch.cat([frame_change(video).flatten() for video in videos(cache, views, pairs)])
+    actions_PD = torch.from_numpy(pairs.actions_NAD).flatten(0, 1)
+    return Known(values_PZ, *(values.to(values_PZ.device) for values in (actions_PD, change_P)))
+
+
+def videos(cache: ClipCache, views: Views, pairs: Pairs) -> Iterator[Tensor]:
+    """Yield the clips of the pairs, RGB in [0, 1] [N, T, 3, Y, X], some at a time."""
+    for part_NT in np.array_split(pairs.clips_NT, -(-len(pairs.clips_NT) // CHUNK)):
+        yield to_video(views.cut(cache.frames, part_NT, np.zeros(len(part_NT), np.int64)))
 
 
 @torch.no_grad()
@@ -93,8 +107,4 @@ def read_latents(lam: LAM, cache: ClipCache, views: Views, pairs: Pairs) -> Tens
     continuous.
     """
     device = next(lam.parameters()).device
-    parts = []
-    for part_NT in np.array_split(pairs.clips_NT, -(-len(pairs.clips_NT) // CHUNK)):
-        video = to_video(views.cut(cache.frames, part_NT, np.zeros(len(part_NT), np.int64)))
-        parts.append(lam.latent_actions(video.to(device)).z_BAMZ.flatten(2).flatten(0, 1))
-    return torch.cat(parts)
+    return torch.cat([lam.latent_actions(video.to(device)).z_BAMZ.flatten(2).flatten(0, 1) for video in videos(cache, views, pairs)])
