@@ -87,9 +87,15 @@ def test_what_does_not_vary_is_said_and_has_no_rows():
 def test_ridge_reads_noiseless_linear_data_to_the_end():
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(8, 3))
-    train, seen = rng.normal(size=(200, 8)), rng.normal(size=(50, 8))
-    np.testing.assert_allclose(closed_form.ridge(train, train @ weights + 2, seen), seen @ weights + 2, atol=1e-3)
+    train, seen = rng.normal(size=(200, 8)), 0.2 * rng.normal(size=(50, 8))
+    np.testing.assert_allclose(closed_form.ridge(train, train @ weights + 2, seen), seen @ weights + 2, atol=3e-3)
     np.testing.assert_allclose(closed_form.quantile(train, train @ weights + 2, seen, 200), seen @ weights + 2, atol=1e-6)
+
+
+def test_nothing_is_said_that_no_training_pair_has():
+    train, seen = np.linspace(-1, 1, 50)[:, None], np.array([[9.0]])
+    for said in (closed_form.ridge(train, 2 * train, seen), closed_form.quantile(train, 2 * train, seen, 50)):
+        np.testing.assert_allclose(said, [[2]], atol=1e-6)
 
 
 def test_ridge_says_the_mean_and_quantile_regression_the_median_where_nothing_is_told():

@@ -6,21 +6,30 @@ Shape letters: N training pairs, P pairs that are read, Z values read from, G ta
 """
 
 import numpy as np
-from sklearn.linear_model import QuantileRegressor, RidgeCV
-from sklearn.pipeline import make_pipeline
+from sklearn.linear_model import QuantileRegressor, Ridge
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-PENALTIES = np.logspace(-2, 4, 7)
+PENALTIES, FOLDS = np.logspace(-1, 5, 7), 5
 ROUNDING = 1e-6  # of the largest singular value; directions that vary less are none
 
 
 def ridge(inputs_NZ: np.ndarray, wanted_NG: np.ndarray, seen_PZ: np.ndarray) -> np.ndarray:
     """Fit least squares on standardised inputs and read what was seen -> [P, G].
 
-    The penalty of each target is the one of `PENALTIES` whose leave-one-out error on the training pairs is least.
+    Each target has the one of `PENALTIES` whose error on left-out fifths of the training pairs is least. The fifths
+    are of neighbouring pairs, because pairs of one episode resemble each other.
     """
-    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES, alpha_per_target=True))
-    return model.fit(inputs_NZ, wanted_NG).predict(seen_PZ).reshape(len(seen_PZ), -1)
+    folds = KFold(min(FOLDS, len(inputs_NZ)))
+    said = [cross_val_predict(penalised(one), inputs_NZ, wanted_NG, cv=folds).reshape(wanted_NG.shape) for one in PENALTIES]
+    errors = [np.square(each_NG - wanted_NG).mean(0) for each_NG in said]
+    model = penalised(PENALTIES[np.argmin(errors, axis=0)]).fit(inputs_NZ, wanted_NG)
+    return within(wanted_NG, model.predict(seen_PZ).reshape(len(seen_PZ), -1))
+
+
+def penalised(penalty: float | np.ndarray) -> Pipeline:
+    return make_pipeline(StandardScaler(), Ridge(penalty))
 
 
 def quantile(inputs_NZ: np.ndarray, wanted_NG: np.ndarray, seen_PZ: np.ndarray, pairs: int) -> np.ndarray:
@@ -32,7 +41,12 @@ def quantile(inputs_NZ: np.ndarray, wanted_NG: np.ndarray, seen_PZ: np.ndarray, 
     directions_KZ = varying(inputs_NZ[chosen])
     train_NK, seen_PK = inputs_NZ[chosen] @ directions_KZ.T, seen_PZ @ directions_KZ.T
     model = make_pipeline(StandardScaler(), QuantileRegressor(quantile=0.5, alpha=0, solver="highs-ipm"))
-    return np.stack([model.fit(train_NK, wanted_N).predict(seen_PK) for wanted_N in wanted_NG[chosen].T], 1)
+    return within(wanted_NG, np.stack([model.fit(train_NK, wanted_N).predict(seen_PK) for wanted_N in wanted_NG[chosen].T], 1))
+
+
+def within(wanted_NG: np.ndarray, said_PG: np.ndarray) -> np.ndarray:
+    """Keep what is said within what the training pairs have: nothing is read beyond them."""
+    return said_PG.clip(wanted_NG.min(0), wanted_NG.max(0))
 
 
 def varying(inputs_NZ: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ class ProbeConfig(Config):
     # close to least absolute deviations and changes little between half and twice this rate.
     learning_rate: float = Field(0.01, gt=0)
     quantile_pairs: int = Field(1000, ge=2, description="training pairs of the quantile regression, whose time grows with their square")
+    supervised_steps: int = Field(1000, ge=1, description="of 32 clips, of the supervised IDM that is a ceiling")
 
 
 class Scale(NamedTuple):
