@@ -48,9 +48,9 @@ def test_fewer_pairs_are_spread_over_the_episodes():
     assert len(frame_pairs(cache(), "arm", "train", num_frames=3, count=1).clips_NT) == 1
 
 
-def test_grippers_are_known_by_name():
-    assert frame_pairs(cache(names="x,Left_Gripper.pos"), "arm", "val", 3, 10).grippers_D.tolist() == [False, True]
-    assert frame_pairs(cache(names=""), "arm", "val", 3, 10).grippers_D.tolist() == [False, False]
+def test_names_are_those_of_the_data_set():
+    assert frame_pairs(cache(names="x,Left_Gripper.pos"), "arm", "val", 3, 10).names == ("x", "Left_Gripper.pos")
+    assert frame_pairs(cache(names=""), "arm", "val", 3, 10).names == ()
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ import torch
 from caches import make, plan
 from tiny import CONFIG, CONTINUOUS
 
-from cola_world.data.batches import Views
 from cola_world.data.clips import ClipCache
-from cola_world.data.pairs import frame_pairs
 from cola_world.evaluation import probe_runs
+from cola_world.evaluation.corpus_pairs import splits
 from cola_world.evaluation.probe_runs import ProbePlan, load_lam, probe_run, probe_snapshot, read_latents
 from cola_world.evaluation.probing import ProbeConfig
 from cola_world.evaluation.rows import COLUMNS
@@ -29,6 +28,7 @@ from cola_world.training.run import train
 from cola_world.training.runs import collect
 
 PROBE = ProbeConfig(steps=20, batch_size=8, test_pairs=10)
+LINEAR = "linear, L1, 20 steps of 8, mean of 3 probes"
 
 
 @pytest.fixture(params=["vq", "vae"])
@@ -52,20 +52,24 @@ def test_every_snapshot_and_corpus_has_finite_rows(trained, tmp_path):
     assert {(row["snapshot"], row["corpus"], row["seed"]) for row in rows} == {(s, c, "1") for s in "24" for c in ("arm", "hand")}
     assert {"probe/l1", "probe/l1_median", "probe/skill", "probe/l1_gripper"} <= {row["metric"] for row in rows}
     assert np.isfinite([float(row["value"]) for row in rows]).all()
-    assert {row["protocol"] for row in rows} == {"linear, L1, 20 steps of 8, mean of 3 probes; 30 training and 6 test pairs"}
+    assert {row["protocol"].partition(";")[0] for row in rows if row["snapshot"] == "2"} == {LINEAR, "ridge regression"}
+    last = {row["protocol"] for row in rows if row["snapshot"] == "4"}
+    assert last == {f"{how}; 30 training and 6 test pairs" for how in (LINEAR, "ridge regression", "quantile regression on 30 pairs")}
 
 
 def test_the_latent_actions_are_those_of_the_system_that_was_trained(trained):
     probe_plan, inputs = trained
     run, cache = probe_plan.run, ClipCache.open(inputs.clips)
-    pairs, views = frame_pairs(cache, "arm", "train", 3, 1000), Views(18, 16, 2)
-    found = read_latents(load_lam(run, inputs.runs, 4, seed=1), cache, views, pairs)
+    split, _ = splits(cache, "arm", run.clips, ProbeConfig())
+    found = read_latents(load_lam(run, inputs.runs, 4, seed=1), split)
     system = System(run.system, seed=5)
     load_parts(system, checkpoint.load(inputs.runs / "lam/snapshots/4/seed1.safetensors")[0])
-    video = to_video(views.cut(cache.frames, pairs.clips_NT, np.zeros(len(pairs.clips_NT), int)))
+    video = to_video(cache.frames[split.pairs.clips_NT][:, :, 1:17, 1:17])
     wanted = system.lam.latent_actions(video).z_BAMZ.flatten(2).flatten(0, 1)
-    assert found.shape == (30, 64)
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    assert found.latents_NZ.shape == (30, 64)
+    torch.testing.assert_close(found.latents_NZ, wanted, atol=1e-5, rtol=1e-4)
+    np.testing.assert_array_equal(found.actions_ND, cache.actions[split.pairs.clips_NT[:, :-1]].reshape(30, 4))
+    torch.testing.assert_close(found.change_N, (video.diff(dim=1).abs().mean((2, 3, 4)) + 1 / 255).log().flatten())
 
 
 def test_steps_count_from_the_beginning_of_the_line(trained):

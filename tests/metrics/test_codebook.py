@@ -41,3 +41,4 @@ def test_pairs_are_counted_against_what_so_many_actions_can_show(actions):
     metrics = codebook_metrics(pairs, 32)
     assert metrics["codebook/utilization_joint"] == 1.0
     assert metrics["codebook/entropy_normalized_joint"] == pytest.approx(1.0 if actions > 1 else 0.0, abs=0.01)
+    assert "codebook/entropy_joint" not in metrics, "in nats it could not reach ln 1024 with fewer actions"

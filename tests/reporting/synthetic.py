@@ -151,6 +151,7 @@ def measured(seeds: list[int]) -> list[tuple]:
             found[run, step, corpus, f"{metric}_copied"] = 0.9 * found[run, step, corpus, metric]
         if metric == "probe/l1":
             found |= {(run, step, corpus, "probe/l1_median"): 2 * found[run, step, corpus, metric], (run, step, corpus, "probe/skill"): 0.5}
+            found |= {(run, step, corpus, "probe/r2_ridge/camera"): 0.13, (run, step, corpus, "probe/skill/camera"): 0.07}
     return [(*key[:3], seed, key[3], value) for key, value in found.items() for seed in (seeds[:1] if key[0] in MEASURED else seeds)]
 
 
@@ -164,6 +165,15 @@ def write_measured(root: Path, seeds: list[int]) -> None:
         dump(root / "runs" / "plan" / kind / f"{run}.json", {})
         (root / "runs" / kind).mkdir(parents=True, exist_ok=True)
         part.drop(columns="kind").to_csv(root / "runs" / kind / f"{run}.csv", index=False)
+
+
+def write_ceilings(root: Path, seed: int) -> None:
+    """Rows of the ceilings of one corpus, the camera's alone."""
+    header = "run,snapshot,corpus,seed,metric,value,protocol"
+    rows = [f"{name},0,sawyer,{seed},probe/r2_ridge/camera,{value},flow" for name, value in (("pixels", 0.91), ("supervised_idm", 0.82))]
+    (root / "runs" / "ceilings").mkdir(parents=True)
+    (root / "runs" / "ceilings" / "ceilings.csv").write_text("\n".join([header, *rows]) + "\n")
+    dump(root / "runs" / "plan" / "ceilings.json", {"scale": "cpu"})
 
 
 def dump(path: Path, content: dict) -> None:

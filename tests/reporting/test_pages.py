@@ -20,6 +20,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("pages")
     synthetic.write_all(root, [1, 2, 3, 4], log_every=3000)
     synthetic.write_measured(root, [1, 2, 3, 4])
+    synthetic.write_ceilings(root, 1)
     for name in ("notebooks", "data", "src"):
         (root / name).symlink_to(ROOT / name)
     results.collect(root)
@@ -77,6 +78,9 @@ def test_a_table_sets_ours_beside_the_paper_s(root):
     assert "0.0827 to 0.0827" in page and "6 of 6 rows agree" in page and "WARM8K + E2E22K" in page
     assert "reproduced</span> The jointly trained latent actions have the lower probing loss on most data sets." in page
     assert "What the losses are worth" in page and page.count("0.5000 to 0.5000") == 12 and "Seeds of a number: 1, 2, 3, 4." in page
+    assert "What is read, and what could be" in page and page.count("<td>camera</td>") == 6, "a group without rows has none"
+    both = "<td>0.13</td><td>0.13</td><td>{}</td><td>{}</td><td>0.07</td><td>0.07</td>"
+    assert page.count(both.format("0.91", "0.82")) == 1 and page.count(both.format("–", "–")) == 5
     page = (root / "reports/table2_prediction.html").read_text()
     assert page.count("<td>yes</td>") == 16 and page.count("<td>not run</td>") == 2 * 16, "guidance 1 and the mean have no rows here"
     assert page.count("<td>as guided</td>") == page.count("<td>none</td>") == 8, "two of four metrics are better the higher they are"

@@ -95,6 +95,17 @@ def test_rows_that_a_later_stage_measured_are_there_with_the_run_s_scale_and_com
     assert results.finals(rows, "e2e", "probe/l1").to_dict() == {2: 0.1235}
 
 
+def test_ceilings_are_there_with_their_scale_and_no_commit(root):
+    synthetic.write_ceilings(root, 1)
+    results.collect(root)
+    rows = results.read_rows(root)
+    found = rows[rows["run"].isin(["pixels", "supervised_idm"])]
+    assert found["value"].tolist() == [0.91, 0.82] and set(found["scale"]) == {"cpu"} and set(found["commit"]) == {"none"}
+    (root / "runs/plan/ceilings.json").unlink()
+    results.collect(root)
+    assert "pixels" not in set(results.read_rows(root)["run"]), "ceilings that are no longer planned are left out"
+
+
 def test_runs_that_are_equal_are_told_apart_but_cost_once(root):
     path = root / "runs/lam/cost.json"
     shared = json.loads(path.read_text())

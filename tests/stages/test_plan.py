@@ -25,7 +25,8 @@ def taken(root) -> dict[str, dict[str, str]]:
     return plan.code(root)
 
 
-MEASURED = {"evaluate", "probe"}
+PROBED = {"probe", "ceilings"}
+MEASURED = {"evaluate", *PROBED}
 TRAINED = {"train", *MEASURED}
 
 
@@ -38,10 +39,12 @@ TRAINED = {"train", *MEASURED}
         ("running/progress.py", "LINE_EVERY_S = 10.0", "LINE_EVERY_S = 20.0", set()),
         ("training/flops.py", "REPEATS = 9", "REPEATS = 5", set()),
         ("models/idm.py", "width**0.5", "width**0.25", TRAINED),
-        ("training/objective.py", ".mean()", ".sum()", TRAINED),
+        ("evaluation/pixels.py", "STILL = 1 / 255", "STILL = 2 / 255", PROBED),
+        ("evaluation/supervised.py", "BATCH, LEARNING_RATE = 16", "BATCH, LEARNING_RATE = 8", {"ceilings"}),
+        ("training/objective.py", ".mean()", ".sum()", {"train", "evaluate", "probe"}),
         ("training/vae.py", "KL_WEIGHT, SEED = 1e-4, 0", "KL_WEIGHT, SEED = 1e-3, 0", {"vae"}),
         ("metrics/intervals.py", "LEVEL, SEED = 0.95, 0", "LEVEL, SEED = 0.95, 1", TRAINED),
-        ("evaluation/probing.py", "LOW, HIGH = 0.01", "LOW, HIGH = 0.02", {"probe"}),
+        ("evaluation/probing.py", "LOW, HIGH = 0.01", "LOW, HIGH = 0.02", PROBED),
         ("data/simulators/hand.py", "import mujoco\n", "import mujoco\n\nFASTER = True\n", {"simulate"}),
         ("reporting/html.py", 'class="wide"', 'class="wider"', {"report"}),
         ("reporting/templates/style.css", "{", "{ ", {"report"}),

@@ -18,13 +18,6 @@ class Pairs:
     actions_NAD: np.ndarray  # float32, as recorded
     names: tuple[str, ...]  # of the action's dimensions; empty where the data set does not say
 
-    @property
-    def grippers_D(self) -> np.ndarray:
-        """bool: which dimensions move a gripper, by their names; none without names."""
-        found = np.zeros(self.actions_NAD.shape[-1], bool)
-        found[: len(self.names)] = ["gripper" in name.lower() for name in self.names]
-        return found
-
 
 def frame_pairs(cache: ClipCache, corpus: str, split: str, num_frames: int, count: int) -> Pairs:
     """Return about `count` pairs at most, spread evenly over the episodes of the split, in clips of `num_frames`.

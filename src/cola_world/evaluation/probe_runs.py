@@ -1,31 +1,21 @@
-"""Probe every LAM snapshot of a run on every corpus whose real actions are known (paper Table 1).
-
-Shape letters: N clips, T frames, P pairs, Z values of a latent action.
-"""
+"""Probe every LAM snapshot of a run on every corpus whose real actions are known (paper Table 1)."""
 
 import itertools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from cola_world.data.batches import Views
 from cola_world.data.clips import ClipCache
-from cola_world.data.pairs import Pairs, frame_pairs
-from cola_world.evaluation.probing import Known, ProbeConfig, probe
+from cola_world.evaluation.corpus_pairs import Split, splits
+from cola_world.evaluation.probing import Known, ProbeConfig
+from cola_world.evaluation.readings import Row, probe
 from cola_world.evaluation.rows import write_rows
 from cola_world.models.config import Config
 from cola_world.models.lam import LAM
-from cola_world.models.pixels import to_video
 from cola_world.running.device import own_device
 from cola_world.running.folders import Folders
 from cola_world.running.jobs import Call, reporter, run_jobs, threads_each
 from cola_world.training import checkpoint
 from cola_world.training.plan import RunPlan
-
-CHUNK = 64  # clips read at once
 
 
 class ProbePlan(Config):
@@ -53,10 +43,10 @@ def probe_snapshot(plan: ProbePlan, folders: Folders, steps: int, seed: int) -> 
     for number, corpus in enumerate(plan.corpora, 1):
         about = {"run": plan.run.run, "snapshot": plan.run.start_step + steps, "corpus": corpus, "seed": seed}
         try:
-            metrics, protocol = probe_corpus(plan, lam, cache, corpus)
+            found = probe_corpus(plan, lam, cache, corpus, quantile=steps == plan.run.snapshots[-1])
         except ValueError as error:
             raise ValueError(f"{plan.run.run} after {steps} steps, seed {seed}, corpus {corpus!r}: {error}") from None
-        rows += [about | {"metric": name, "value": f"{value:.6g}", "protocol": protocol} for name, value in metrics.items()]
+        rows += [about | {"metric": name, "value": f"{value:.6g}", "protocol": how} for name, value, how in found]
         progress(number, len(plan.corpora))
     return rows
 
@@ -68,33 +58,13 @@ def load_lam(plan: RunPlan, runs: Path, steps: int, seed: int) -> LAM:
     return lam.to(own_device()).eval()
 
 
-def probe_corpus(plan: ProbePlan, lam: LAM, cache: ClipCache, corpus: str) -> tuple[dict[str, float], str]:
-    """Return metrics, and the protocol in words. Pairs come from train and val episodes (paper C.1), no more than are
-    drawn.
-    """
-    config, frames = plan.probe, plan.run.clips.num_frames
-    views = Views(cache.frames.shape[1], plan.run.clips.crop, 1)
-    train = frame_pairs(cache, corpus, "train", frames, config.steps * config.batch_size)
-    test = frame_pairs(cache, corpus, "val", frames, config.test_pairs)
-    known = [Known(read_latents(lam, cache, views, pairs), real_actions(lam, pairs)) for pairs in (train, test)]
-    grippers = torch.from_numpy(train.grippers_D).to(known[0].actions_ND.device)
-    metrics = probe(*known, grippers, config, train.names)
-    counts = f"{len(known[0].latents_NZ)} training and {len(known[1].latents_NZ)} test pairs"
-    return metrics, f"linear, L1, {config.steps} steps of {config.batch_size}, mean of {config.probes} probes; {counts}"
+def probe_corpus(plan: ProbePlan, lam: LAM, cache: ClipCache, corpus: str, quantile: bool) -> list[Row]:
+    """Return metric, value and protocol of each number."""
+    train, test = splits(cache, corpus, plan.run.clips, plan.probe)
+    return probe(read_latents(lam, train), read_latents(lam, test), train.kinds, plan.probe, quantile)
 
 
-def real_actions(lam: LAM, pairs: Pairs) -> Tensor:
-    return torch.from_numpy(pairs.actions_NAD).flatten(0, 1).to(next(lam.parameters()).device)
-
-
-@torch.no_grad()
-def read_latents(lam: LAM, cache: ClipCache, views: Views, pairs: Pairs) -> Tensor:
-    """Return latent actions [P, Z], tokens concatenated as the world model takes them; the mean if they are
-    continuous.
-    """
+def read_latents(lam: LAM, split: Split) -> Known:
+    """Read latent actions, tokens concatenated as the world model takes them; the mean if they are continuous."""
     device = next(lam.parameters()).device
-    parts = []
-    for part_NT in np.array_split(pairs.clips_NT, -(-len(pairs.clips_NT) // CHUNK)):
-        video = to_video(views.cut(cache.frames, part_NT, np.zeros(len(part_NT), np.int64)))
-        parts.append(lam.latent_actions(video.to(device)).z_BAMZ.flatten(2).flatten(0, 1))
-    return torch.cat(parts)
+    return split.read(lambda video: lam.latent_actions(video.to(device)).z_BAMZ.flatten(2))

@@ -1,4 +1,4 @@
-"""Linear probing: how well a linear layer reads real actions from frozen latent ones (paper 4.1, C.1, Table 1).
+"""The paper's probe: a linear layer that reads real actions from frozen latent ones by L1 (paper 4.1, C.1, Table 1).
 
 Shape letters: N pairs, Z values of a latent action, D dimensions of a real one, S probes, B pairs of a batch.
 """
@@ -27,6 +27,8 @@ class ProbeConfig(Config):
     # not in paper: because no optimiser is named for the probe, Adam is used with a rate that falls to 0, which comes
     # close to least absolute deviations and changes little between half and twice this rate.
     learning_rate: float = Field(0.01, gt=0)
+    quantile_pairs: int = Field(1000, ge=2, description="training pairs of the quantile regression, whose time grows with their square")
+    supervised_steps: int = Field(1000, ge=1, description="of 32 clips, of the supervised IDM that is a ceiling")
 
 
 class Scale(NamedTuple):
@@ -48,7 +50,7 @@ def action_scale(train_ND: Tensor, grippers_D: Tensor, names: tuple[str, ...] = 
     1st and 99th percentile map to -1 and 1, values beyond are clipped, and a gripper maps its whole range to 0 and 1.
     """
     train_ND = train_ND.double()
-    ends = [train_ND.quantile(torch.tensor([LOW, HIGH], dtype=torch.float64), dim=0), torch.stack(train_ND.aminmax(dim=0))]
+    ends = [train_ND.quantile(train_ND.new_tensor([LOW, HIGH]), dim=0), torch.stack(train_ND.aminmax(dim=0))]
     bottom_D, top_D = torch.where(grippers_D, ends[1], ends[0])
     flat = (top_D <= bottom_D).nonzero().flatten().tolist()
     if flat:
@@ -96,41 +98,30 @@ def fit(inputs_NZ: Tensor, wanted_ND: Tensor, config: ProbeConfig) -> Tensor:
 
 
 class Known(NamedTuple):
-    """Latent actions and the real ones of the same pairs."""
+    """Latent actions with the real ones of the same pairs, and how much the picture changes between their frames."""
 
     latents_NZ: Tensor
     actions_ND: Tensor
-
-
-def probe(train: Known, test: Known, grippers_D: Tensor, config: ProbeConfig, names: tuple[str, ...] = ()) -> dict[str, float]:
-    """Return a flat dict of metrics on the test pairs, in units of the normalised action.
-
-    `probe/l1`: mean over probes, pairs and dimensions. `probe/l1_std`: its standard deviation over probes.
-    `probe/l1_low` and `probe/l1_high`: its 95 % bootstrap interval over pairs. `probe/l1_median`: loss of always
-    predicting the training median. `probe/skill`: 1 - l1 / l1_median, 0 if the latent action tells nothing.
-    `…_gripper`: the same for grippers alone, if any. Raises ValueError for a split without pairs, actions without
-    spread, or latents that are not finite.
-    """
-    check(train, "training")
-    check(test, "test")
-    scale = action_scale(train.actions_ND, grippers_D, names)
-    actions_ND, wanted_ND = scale.of(train.actions_ND), scale.of(test.actions_ND)
-    inputs_NZ, seen_NZ = scaled(train.latents_NZ, test.latents_NZ)
-    error_SND = (seen_NZ @ fit(inputs_NZ, actions_ND, config) - wanted_ND).abs().double().cpu()
-    median_D = (actions_ND.median(0).values - wanted_ND).abs().double().mean(0).cpu()
-    metrics, grippers_D = scores(error_SND, median_D, ""), grippers_D.cpu()
-    return metrics | (scores(error_SND[..., grippers_D], median_D[grippers_D], "_gripper") if grippers_D.any() else {})
+    change_N: Tensor
 
 
 def check(pairs: Known, split: str) -> None:
+    """Raise ValueError for a split without pairs, or with values that are not finite."""
     if not len(pairs.latents_NZ):
         raise ValueError(f"the {split} split has no frame pair; at least one is needed")
-    for values, what in zip(pairs, ("latent", "real"), strict=True):
+    for values, what in zip(pairs, ("latent actions", "real actions", "pictures"), strict=True):
         if not values.isfinite().all():
-            raise ValueError(f"the {split} split has {what} actions that are not finite numbers; nothing can be read from them")
+            raise ValueError(f"the {split} split has {what} that are not finite numbers; nothing can be read from them")
 
 
-def scores(error_SND: Tensor, median_D: Tensor, suffix: str) -> dict[str, float]:
+def losses(error_SND: Tensor, median_D: Tensor, suffix: str = "") -> dict[str, float]:
+    """Return a flat dict of the paper's losses on the test pairs, in units of the normalised action.
+
+    `error_SND`: absolute errors. `median_D`: those of always predicting the training median. `probe/l1`: mean over
+    probes, pairs and dimensions. `probe/l1_std`: its standard deviation over probes. `probe/l1_low` and
+    `probe/l1_high`: its 95 % bootstrap interval over pairs. `probe/l1_median`: loss of the median. `probe/skill`:
+    1 - l1 / l1_median, 0 if the latent action tells nothing. Raises ValueError where the test pairs do not vary.
+    """
     loss_S, median = error_SND.mean((1, 2)), median_D.mean().item()
     if not median:
         raise ValueError("the test split has no spread: every action is the training median; hold out more episodes")

@@ -26,6 +26,8 @@ def codebook_metrics(indices_NM: Tensor, codes: int) -> dict[str, float]:
     for suffix, (indices, count) in views.items():
         for name, value in usage(torch.bincount(indices, minlength=count), limits.get(suffix, count)).items():
             metrics[f"codebook/{name}{suffix}"] = value
+    # In nats it would tell of the number of actions too; what is kept is its share of what so many can show.
+    del metrics["codebook/entropy_joint"]
     return metrics
 
 

@@ -35,7 +35,8 @@ def collect(root: Path) -> None:
     printed.
     """
     folders = planned_runs(root)
-    rows = sorted((row for folder in folders for row in (*run_rows(folder), *measured_rows(folder))), key=row_key)
+    of_runs = (row for folder in folders for row in (*run_rows(folder), *measured_rows(folder)))
+    rows = sorted((*of_runs, *ceiling_rows(root / "runs")), key=row_key)
     write(root / RESULTS, table(COLUMNS, rows))
     write(root / COSTS, table(COST_COLUMNS, cost_rows(root, folders)))
     write(root / METRICS, json.dumps(final_means(read_rows(root)), indent=1, sort_keys=True) + "\n")
@@ -80,6 +81,15 @@ def measured_rows(folder: Path) -> Iterator[Row]:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 yield row | {"scale": about["scale"], "commit": commits.get(row["seed"], "none")}
+
+
+def ceiling_rows(runs: Path) -> Iterator[Row]:
+    """Yield rows of what probes could read at best. No run is behind them, so that they have no commit."""
+    path, plan = runs / "ceilings" / "ceilings.csv", runs / "plan" / "ceilings.json"
+    if path.is_file() and plan.is_file():
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                yield row | {"scale": read_json(plan)["scale"], "commit": "none"}
 
 
 def commits_of(folder: Path) -> dict[str, str]:

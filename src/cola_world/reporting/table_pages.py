@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cola_world.reporting import figures, html
+from cola_world.reporting import figures, html, probe_groups
 from cola_world.reporting.html import HTML
 from cola_world.reporting.metrics import METRICS
 from cola_world.reporting.pages import Page
@@ -90,13 +90,16 @@ class TablePage(Page):
         return rows.merge(wanted, on=["corpus", "metric"])
 
     def skills(self) -> HTML:
-        """Show what probing losses are worth: the loss of always predicting the median, and the share that is gone."""
+        """Show what probing losses are worth: the loss of always predicting the median, and the share that is gone; then
+        what is read by group.
+        """
         rows = []
         for cell in sorted((cell for cell in self.cells if cell.ours), key=lambda cell: self.corpora.index(cell.corpus)):
             values = [estimate(cell.place.of(self.rows), metric, 1.0) for metric in ("probe/l1_median", "probe/skill")]
             rows.append([cell.corpus, cell.method, *(with_interval(value, cell.metric) for value in values)])
         head = ["data", "method", "loss of the median action", "skill"]
-        return html.section("What the losses are worth", html.table(head, rows, "numbers"), html.paragraph(SKILL, "note"))
+        worth = html.section("What the losses are worth", html.table(head, rows, "numbers"), html.paragraph(SKILL, "note"))
+        return HTML(f"{worth}\n{probe_groups.section(self.rows, self.cells)}")
 
     def copies(self) -> HTML:
         """Show what predictions are worth: the best of ours beside the copied last given frame, with other sampling too."""

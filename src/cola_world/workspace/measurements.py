@@ -1,10 +1,14 @@
-"""Resolve what is measured on the snapshots of runs: linear probes and video prediction, one plan per run."""
+"""Resolve what is measured on the snapshots of runs: linear probes and video prediction, one plan per run, and the ceilings
+of the probes.
+"""
 
 from collections.abc import Mapping
 
+from cola_world.evaluation.ceilings import CeilingPlan
 from cola_world.evaluation.predict_runs import Group, PredictionPlan
 from cola_world.evaluation.probe_runs import ProbePlan
 from cola_world.metrics.public_networks import VIDEO_NETWORKS
+from cola_world.models.lam import LAMConfig
 from cola_world.training.phases import PHASES
 from cola_world.training.plan import RunPlan
 from cola_world.weights.public import PublicFile
@@ -19,7 +23,7 @@ GROUPS = {"oxe": "oxe", "egocentric": "human", "agibot": "agibot", "libero": "ou
 
 def probe_plans(params: Params, profile: Profile, runs: Mapping[str, RunPlan]) -> dict[str, ProbePlan]:
     """Plan the probes of each run of `probes`, on every corpus whose robots show their actions."""
-    shown = sorted(name for name, corpus in params.corpora.items() if corpus.group != "general" and not corpus.hide_actions)
+    shown = probed_corpora(params)
     for name in params.probes:
         if name not in runs:
             raise ValueError(f"params.yaml: probes: {name!r} is no run; nearest is {nearest(name, list(runs))!r}")
@@ -29,6 +33,20 @@ def probe_plans(params: Params, profile: Profile, runs: Mapping[str, RunPlan]) -
     if params.probes and not shown:
         raise ValueError("params.yaml: probes: no corpus shows its actions; name one that does under corpora, or leave probes empty")
     return {name: ProbePlan(run=runs[name], corpora=shown, probe=profile.probe) for name in params.probes}
+
+
+def ceiling_plan(params: Params, profile: Profile) -> CeilingPlan:
+    """Plan the ceilings of every corpus that is probed: one seed, and the network of the profile."""
+    system = LAMConfig(**{name: getattr(profile.system, name) for name in LAMConfig.model_fields})
+    return CeilingPlan(
+        scale=params.scale, seed=params.seeds[0], corpora=probed_corpora(params) if params.probes else [],
+        clips=profile.clips, system=system, probe=profile.probe, workers=profile.workers,
+    )  # fmt: skip
+
+
+def probed_corpora(params: Params) -> list[str]:
+    """Return the corpora whose robots show their actions."""
+    return sorted(name for name, corpus in params.corpora.items() if corpus.group != "general" and not corpus.hide_actions)
 
 
 def evaluate_plans(

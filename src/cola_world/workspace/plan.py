@@ -17,7 +17,7 @@ from cola_world.running.files import write_json
 from cola_world.training.vae import VAEPlan
 from cola_world.weights.public import PublicFile
 from cola_world.workspace.faults import nearest
-from cola_world.workspace.measurements import evaluate_plans, probe_plans
+from cola_world.workspace.measurements import ceiling_plan, evaluate_plans, probe_plans
 from cola_world.workspace.params import Params
 from cola_world.workspace.profile import Profile
 from cola_world.workspace.runs import mixture, pretraining_weights, replacing, run_plans
@@ -33,6 +33,7 @@ def resolve(params: Params, profile: Profile, public: Mapping[str, PublicFile] |
     plans |= data_plans(params, profile) | {"vae": vae_plan(profile, weights), "encoder": encoder_plan(params, profile)}
     plans |= runs
     plans |= {f"probe/{name}": plan for name, plan in probe_plans(params, profile, runs).items()}
+    plans |= {"ceilings": ceiling_plan(params, profile)}
     plans |= {f"evaluate/{name}": plan for name, plan in evaluate_plans(params, profile, runs, weights).items()}
     plans |= {"report": report_plan(params, profile), "weights": weights}
     return {name: plain(plan) for name, plan in plans.items()}
