@@ -59,8 +59,11 @@ def rules_text(rules: Rules) -> str:
     return (
         f"A claim is reproduced when it holds in at least {rules.reproduced_at:.0%} of the seeds, contradicted when it holds "
         f"in at most {rules.contradicted_at:.0%} of them, and inconclusive in between or with fewer than {rules.minimum_seeds} "
-        "seeds; it is not run when rows that it needs are missing. A trend must also reach its rank correlation to be "
-        f"reproduced, and be flat or falling to be contradicted. Choices were searched on seed {seeds} only, which never counts. "
+        "seeds; it is not run when rows that it needs are missing. It is not measurable where the latent actions that it is about are "
+        "not used: the gap to another clip's actions has an interval that includes 0 (in more than a quarter of the seeds), a latent "
+        "action model saves no pixel error against the arm without actions, or a probe reads no more than the median. "
+        f"A trend must also reach its rank correlation to be reproduced, and be flat or falling to be contradicted. "
+        f"Choices were searched on seed {seeds} only, which never counts. "
         f"The scale {', '.join(rules.without_verdict) or 'none'} is always inconclusive: it only checks that every stage works."
     )
 
@@ -101,5 +104,5 @@ def summary(judgements: Sequence[Judgement]) -> HTML:
 def counted(judgement: Judgement) -> str:
     """`4 of 4 seeds`: in how many seeds the claim holds."""
     if judgement.share is None:
-        return "no seeds"
+        return "–"
     return f"{round(judgement.share * judgement.seeds)} of {judgement.seeds} seed{'s' if judgement.seeds > 1 else ''}"

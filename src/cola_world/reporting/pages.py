@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from cola_world.reporting import figures, html
 from cola_world.reporting.architecture import PhaseLike, phase_rows
-from cola_world.reporting.claims import METRIC_LABELS, Claims, read_claims
+from cola_world.reporting.claims import Claims, read_claims
 from cola_world.reporting.html import HTML
 from cola_world.reporting.plan import ReportPlan, read_plan
+from cola_world.reporting.predicates import METRIC_LABELS
 from cola_world.reporting.results import HELDOUT, finals, read_rows, read_runs
 from cola_world.reporting.verdicts import Judgement, judge_all
 

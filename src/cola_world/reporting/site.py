@@ -19,7 +19,7 @@ from cola_world.reporting.html import HTML
 from cola_world.reporting.pages import Page
 from cola_world.reporting.render import NOTEBOOKS, REPORTS, TEMPLATES, title
 from cola_world.reporting.results import read_costs, write
-from cola_world.reporting.verdicts import Judgement, judge_all
+from cola_world.reporting.verdicts import VERDICTS, Judgement, judge_all
 
 THUMBNAIL_WIDTH = 640
 OPEN_CHOICES = Path("runs/plan/open_choices.json")
@@ -61,10 +61,9 @@ def index(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry])
 
 
 def counts(judgements: Sequence[Judgement]) -> str:
-    """`7 reproduced, 1 contradicted, 1 not run`"""
+    """`7 reproduced, 1 contradicted, 1 not measurable`"""
     found = Counter(judgement.verdict for judgement in judgements)
-    order = ("reproduced", "contradicted", "inconclusive", "not run")
-    return ", ".join(f"{found[verdict]} {verdict}" for verdict in order if found[verdict])
+    return ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
 
 
 def verdict_table(judgements: Sequence[Judgement], pages: set[str]) -> HTML:
