@@ -61,6 +61,7 @@ MEASURED: dict[str, tuple[int, int, Health]] = {
     "continuous_joint": (4000, 30000, reaching(0.5)),
 }
 CURVES = {"e2e_long": 0.5, "frozen_lam": 0.6, "depth_6": 0.9, "depth_12": 0.8, "depth_20": 0.7, "pure_warmup": 1.0}
+PLATEAU = {"frozen_lam": 0.42}
 
 
 def metrics(entropy: float, noise: float) -> dict[str, float]:
@@ -167,10 +168,15 @@ def measured(seeds: list[int], heavy: list[int] | None = None) -> list[tuple]:
     for run, level in CURVES.items():
         for step in (2000, 4000, 8000, 12000, 16000, 20000, 24000, 28000, 30000):
             if step > MEASURED[run][0]:
-                better = level * (1 - step / 60000)
+                better = max(PLATEAU.get(run, 0.0), level * (1 - step / 60000))
                 found.setdefault((run, step, "kitchen", "probe/l1"), 0.4 * better)
                 for metric in [metric for name, metric in METRICS.items() if name.startswith("video/")]:
                     found.setdefault((run, step, "libero", metric.ours[-1]), 1 / better if metric.higher_is_better else better)
+    # The FDM predicts worse than the world model by a fifth.
+    for (run, step, corpus, metric), value in list(found.items()):
+        if (run, step) == ("wm_lam30k", 30000):
+            higher = next(each.higher_is_better for each in METRICS.values() if metric in each.ours)
+            found["lam", step, corpus, metric] = value * (0.8 if higher else 1.2)
     for run, step, corpus, metric in list(found):
         if metric.startswith("video/"):
             found[run, step, corpus, f"{metric}_copied"] = 0.9 * found[run, step, corpus, metric]

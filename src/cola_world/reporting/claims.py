@@ -6,7 +6,8 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from cola_world.reporting.predicates import Predicate, Strict
+from cola_world.reporting.measured_predicates import Lead, Slopes, Tally
+from cola_world.reporting.predicates import Compare, Kind, Strict, Trend
 
 CLAIMS = Path("data/paper/claims.yaml")
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,10 +29,37 @@ class Rules(Strict):
         return self
 
 
+class Predicate(Strict):
+    compare: Compare | None = None
+    trend: Trend | None = None
+    tally: Tally | None = None
+    slopes: Slopes | None = None
+    lead: Lead | None = None
+
+    @model_validator(mode="after")
+    def one(self) -> "Predicate":
+        if len(self.stated()) != 1:
+            raise ValueError("predicate: exactly one of compare, trend, tally, slopes and lead is needed")
+        return self
+
+    def stated(self) -> list[Kind]:
+        return [kind for kind in (self.compare, self.trend, self.tally, self.slopes, self.lead) if kind is not None]
+
+    @property
+    def kind(self) -> Kind:
+        return self.stated()[0]
+
+    def label(self) -> str:
+        return self.kind.label()
+
+
 class Claim(Strict):
     """A claim in our words, its place in the paper, the page that shows it, and the origin of its thresholds.
 
-    `uses`: the runs whose latent actions must be used before there is a verdict.
+    `uses`: the runs whose latent actions must be used before there is a verdict. `placebos`: what it must not hold of.
+    One is a run, or a snapshot `run@step`, that takes the place of the predicate's first; or a map from runs or
+    snapshots to what takes their places; or `swapped` (the first and the last of snapshots), `reversed` or `flat`
+    (of a trend).
     """
 
     id: str
@@ -40,6 +68,7 @@ class Claim(Strict):
     paper: str
     thresholds: str
     uses: list[str] = []
+    placebos: list[str | dict[str, str]] = []
     predicate: Predicate
 
 

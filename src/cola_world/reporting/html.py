@@ -68,22 +68,21 @@ def rules_text(rules: Rules) -> str:
     )
 
 
-def claim_card(judgement: Judgement) -> HTML:
-    """Show a claim with its verdict and the numbers of every seed."""
+def claim_card(judgement: Judgement, placebos: str) -> HTML:
+    """Show a claim with its verdict, the numbers of every seed, and what comes of its placebos."""
     claim = judgement.claim
     rows = [
         [f"seed\u00a0{outcome.seed}", *outcome.numbers, HTML(f'<b class="{mark(outcome.holds)}">{mark(outcome.holds)}</b>')]
         for outcome in judgement.outcomes
     ]
-    negated = claim.predicate.compare is not None and claim.predicate.compare.negate
-    last = "claim holds, as not all of these do" if negated else "claim holds"
-    evidence = table(["", *judgement.columns, last], rows, "evidence") if rows else ""
+    evidence = table(["", *judgement.columns, "claim holds"], rows, "evidence") if rows else ""
     return HTML(
         f'<div class="claim" id="{escape(claim.id)}">\n'
         f"<h3>{pill(judgement.verdict)} {escape(claim.statement)}</h3>\n"
         f'<p class="where">Paper: {escape(claim.paper)}. Scale {escape(judgement.scale)}, {counted(judgement)}.</p>\n'
         f"<p>{escape(judgement.reason)}</p>\n{evidence}\n"
-        f'<p class="where">Test: <code>{escape(claim.predicate.label())}</code>. Limits: {escape(claim.thresholds)}</p>\n</div>'
+        f'<p class="where">Test: <code>{escape(claim.predicate.label())}</code>. Limits: {escape(claim.thresholds)}</p>\n'
+        f'<p class="where">Placebos: {placebos}</p>\n</div>'
     )
 
 

@@ -13,10 +13,10 @@ from cola_world.reporting import figures, html
 from cola_world.reporting.architecture import PhaseLike, phase_rows
 from cola_world.reporting.claims import Claims, read_claims
 from cola_world.reporting.html import HTML
+from cola_world.reporting.placebo_table import Tried, placebo_text, try_all
 from cola_world.reporting.plan import ReportPlan, read_plan
 from cola_world.reporting.predicates import METRIC_LABELS
 from cola_world.reporting.results import HELDOUT, finals, read_rows, read_runs
-from cola_world.reporting.verdicts import Judgement, judge_all
 
 SCALES = {
     "smoke": "checks that every stage runs; its numbers mean nothing",
@@ -73,8 +73,10 @@ class Page:
         return read_claims(self.root)
 
     @cached_property
-    def judgements(self) -> list[Judgement]:
-        return [j for j in judge_all(self.claims, self.rows, self.plan.scale) if j.claim.page == self.name]
+    def tried(self) -> list[Tried]:
+        """The claims of this page, on their own runs and on their placebos."""
+        own = [claim for claim in self.claims.claims if claim.page == self.name]
+        return try_all(self.claims.model_copy(update={"claims": own}), self.rows, self.plan.scale)
 
     def picture(self, figure: Figure, alt: str) -> Picture:
         return Picture(figure, alt)
@@ -125,10 +127,10 @@ class Page:
         return [line.run for line in figures.fork_lines(self.rows)]
 
     def summary(self) -> HTML:
-        return html.summary(self.judgements)
+        return html.summary([tried.own.judgement for tried in self.tried])
 
     def verdicts(self) -> HTML:
-        cards = [html.claim_card(judgement) for judgement in self.judgements]
+        cards = [html.claim_card(tried.own.judgement, placebo_text(tried)) for tried in self.tried]
         rules = html.paragraph(html.rules_text(self.claims.rules), "note")
         return html.section("Claims of the paper, and what these runs say", *cards, rules)
 

@@ -3,13 +3,14 @@
 not in paper: because a world model that ignores its actions says nothing about them, whichever way its numbers fall.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import pandas as pd
 
 from cola_world.reporting.claims import Claim, Rules
-from cola_world.reporting.predicates import Moment, Tally
+from cola_world.reporting.measured_predicates import Measured, Tally
+from cola_world.reporting.predicates import Moment
 from cola_world.reporting.tables import over_seeds
 
 WITHOUT_ACTIONS = "fdm_without_actions"
@@ -27,9 +28,10 @@ def reasons(claim: Claim, rules: Rules, rows: pd.DataFrame) -> Iterator[str]:
     for run in claim.uses:
         yield unused(run, kind.until(run), rows, rules.reproduced_at)
     if isinstance(kind, Tally):
-        yield alike([kind.better, *kind.than], rows)
-    for moment in kind.read():
-        yield unread(moment, kind, rows, rules.reproduced_at)
+        yield alike(kind.moments(), rows)
+    if isinstance(kind, Measured):
+        for moment in kind.read():
+            yield unread(moment, kind, rows, rules.reproduced_at)
 
 
 def unused(run: str, until: float, rows: pd.DataFrame, share: float) -> str:
@@ -68,22 +70,22 @@ def last(rows: pd.DataFrame, metric: str) -> pd.Series:
     return rows[rows["metric"] == metric].sort_values("snapshot").groupby("seed")["value"].last()
 
 
-def unread(moment: Moment, tally: Tally, rows: pd.DataFrame, share: float) -> str:
+def unread(moment: Moment, kind: Measured, rows: pd.DataFrame, share: float) -> str:
     """Say that a probe of these actions is no better than the median action, its interval considered, on too many of the
     data sets.
     """
     own = rows[(rows["run"] == moment.run) & (rows["snapshot"] == moment.at)]
-    found = [last(own[own["corpus"] == corpus], f"{PROBE}_high") for corpus in tally.corpora]
-    medians = [last(own[own["corpus"] == corpus], f"{PROBE}_median") for corpus in tally.corpora]
+    found = [last(own[own["corpus"] == corpus], f"{PROBE}_high") for corpus in kind.corpora]
+    medians = [last(own[own["corpus"] == corpus], f"{PROBE}_median") for corpus in kind.corpora]
     if any(highs.empty for highs in found):
         return f"No interval in the rows: {PROBE}_high of {moment.label()} would tell whether its actions can be read."
     read = sum((highs < median).mean() >= share for highs, median in zip(found, medians, strict=True))
-    if read >= tally.share * len(found):
+    if read >= kind.share * len(found):
         return ""
     return f"The actions of {moment.label()} are read no better than by the median action on {len(found) - read} of {len(found)} data sets."
 
 
-def alike(moments: list[Moment], rows: pd.DataFrame) -> str:
+def alike(moments: Sequence[Moment], rows: pd.DataFrame) -> str:
     """Say that two runs have the same numbers, as those of depths that a small scale rounds to the same network."""
     numbers = {}
     for moment in moments:

@@ -2,22 +2,36 @@
 every seed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from cola_world.reporting.claims import Claim, Claims, Rules
-from cola_world.reporting.evidence import TREND_POINTS, Evidence, SeedOutcome, examine
+from cola_world.reporting.comparisons import lead, slopes, tally
+from cola_world.reporting.curves import TREND_POINTS, compare, trend
+from cola_world.reporting.evidence import Evidence, SeedOutcome
+from cola_world.reporting.measured_predicates import Lead, Slopes, Tally
+from cola_world.reporting.predicates import Compare, Kind, Trend
 from cola_world.reporting.requirements import unmet
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not measurable", "not run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+EVIDENCE: dict[type[Kind], Callable[[Any, pd.DataFrame], Evidence]] = {
+    Compare: compare,
+    Trend: trend,
+    Tally: tally,
+    Slopes: slopes,
+    Lead: lead,
+}
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict on a claim. `share` of `seeds` is where it holds, None where nothing can be counted. `reason` is one sentence."""
+    """The verdict on a claim. `share` of `seeds` is where it holds, None where nothing can be counted. `reason` is one
+    sentence. `holds`: in enough of the seeds, however many there are.
+    """
 
     claim: Claim
     verdict: Verdict
@@ -26,29 +40,35 @@ class Judgement:
     reason: str
     columns: tuple[str, ...] = ()
     outcomes: tuple[SeedOutcome, ...] = ()
+    holds: bool = False
 
     @property
     def seeds(self) -> int:
         return len(self.outcomes)
 
 
+def counted(rows: pd.DataFrame, rules: Rules, scale: str) -> pd.DataFrame:
+    """Return the rows that count for a verdict: those of the scale, without the seeds of the search."""
+    return rows[(rows["scale"] == scale) & ~rows["seed"].isin(rules.search_seeds)]
+
+
 def judge_all(claims: Claims, rows: pd.DataFrame, scale: str) -> list[Judgement]:
     """Judge all claims. Rows of other scales do not count."""
-    counted = rows[(rows["scale"] == scale) & ~rows["seed"].isin(claims.rules.search_seeds)]
-    return [judge(claim, claims.rules, counted, scale) for claim in claims.claims]
+    kept = counted(rows, claims.rules, scale)
+    return [judge(claim, claims.rules, kept, scale) for claim in claims.claims]
 
 
 def judge(claim: Claim, rules: Rules, rows: pd.DataFrame, scale: str) -> Judgement:
-    missing, evidence = examine(claim.predicate.kind, rows)
-    if missing:
-        return Judgement(claim, "not run", scale, None, missing)
+    kind = claim.predicate.kind
+    evidence = EVIDENCE[type(kind)](kind, rows)
     if not evidence.outcomes:
-        return Judgement(claim, "not run", scale, None, "No seed has the numbers that this claim needs.")
+        return Judgement(claim, "not run", scale, None, evidence.missing or "No seed has the numbers that this claim needs.")
     if reason := unmet(claim, rules, rows):
         return Judgement(claim, "not measurable", scale, None, reason)
     share = sum(outcome.holds for outcome in evidence.outcomes) / len(evidence.outcomes)
     verdict, reason = decide(share, evidence, rules, scale)
-    return Judgement(claim, verdict, scale, share, reason, evidence.columns, evidence.outcomes)
+    holds = share >= rules.reproduced_at and (evidence.trend is None or evidence.trend[0] >= evidence.trend[1])
+    return Judgement(claim, verdict, scale, share, reason, evidence.columns, evidence.outcomes, holds)
 
 
 def decide(share: float, evidence: Evidence, rules: Rules, scale: str) -> tuple[Verdict, str]:
@@ -70,7 +90,7 @@ def decide(share: float, evidence: Evidence, rules: Rules, scale: str) -> tuple[
 def decide_trend(share: float, held: str, correlation: float, least: float, rules: Rules) -> tuple[Verdict, str]:
     if correlation != correlation:
         return "inconclusive", f"A trend needs at least {TREND_POINTS} lengths. The longest above the shortest: {held.lower()}."
-    asked = f"The rank correlation is {correlation:.2f} ({least:g} is asked for)."
+    asked = f"The rank correlation is {correlation:.2f}, the lower of the two ({least:g} is asked for)."
     reason = f"{asked} The longest above the shortest: {held.lower()}."
     if share >= rules.reproduced_at and correlation >= least:
         return "reproduced", reason
