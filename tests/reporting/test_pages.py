@@ -77,11 +77,13 @@ def test_a_table_sets_ours_beside_the_paper_s(root):
     assert "0.0827 to 0.0827" in page and "6 of 6 rows agree" in page and "WARM8K + E2E22K" in page
     assert "reproduced</span> The jointly trained latent actions have the lower probing loss on most data sets." in page
     assert "What the losses are worth" in page and page.count("0.5000 to 0.5000") == 12 and "Seeds of a number: 1, 2, 3, 4." in page
+    assert "4 seeds (1, 2, 3, 4)" in page
     page = (root / "reports/table2_prediction.html").read_text()
     assert page.count("<td>yes</td>") == 16 + 8 and page.count("<td>no</td>") == 8, "two of four metrics are better the higher they are"
     assert "Seeds of a number: 1." in page and "What the losses are worth" not in page
     assert "LPIPS x 100: ours is lpips_sim" in page and "FVD: ours is fvd_sim" in page and "16 of 16 rows agree" in page
-    assert page.count("to the paper") == 2 * 16, "PSNR and SSIM have a difference, stand-ins have none"
+    assert page.count("<small>other data</small>") == 4 * 16 and "to the paper</small>" not in page
+    assert "1 seed (1)" in page and "4 seeds" not in page, "the badge counts the seeds of these numbers"
     assert "a verdict needs at least 3 seeds" in page
 
 
@@ -134,6 +136,8 @@ def test_placebos_stand_beside_their_claims(root):
     assert total == sum(parts) > 60 and "holds unintended" not in page
     assert page.count('class="trial holds intended"') == 27 and "e2e_b96@32000 for e2e_long@28000" in page
     assert told[0] in (root / "reports/index.html").read_text() and told[0] in (root / "reports/README.md").read_text()
+    front = (root / "reports/index.html").read_text()
+    assert "1 to 4 seeds (1, 2, 3, 4)" in front and "section 4.5, Table 4" in front
     card = (root / "reports/figure2_collapse.html").read_text()
     assert 'Placebos: lam <span class="trial fails">fails</span> <small>0 of 4 seeds</small>; naive_pretrained_idm' in card
 

@@ -6,7 +6,7 @@ import worlds
 from conftest import ROOT
 
 from cola_world.reporting.claims import read_claims
-from cola_world.reporting.verdicts import judge_all
+from cola_world.reporting.verdicts import Judgement, judge
 
 CLAIMS = read_claims(ROOT)
 
@@ -17,11 +17,15 @@ def living(tmp_path_factory) -> pd.DataFrame:
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, str]:
-    return {judgement.claim.id: judgement.verdict for judgement in judge_all(CLAIMS, rows, "cpu")}
+    return {claim.id: judge(claim, CLAIMS.rules, rows, "cpu").verdict for claim in CLAIMS.claims}
+
+
+def judged(rows: pd.DataFrame, claim: str) -> Judgement:
+    return next(judge(each, CLAIMS.rules, rows, "cpu") for each in CLAIMS.claims if each.id == claim)
 
 
 def reason(rows: pd.DataFrame, claim: str) -> str:
-    return next(judgement.reason for judgement in judge_all(CLAIMS, rows, "cpu") if judgement.claim.id == claim)
+    return judged(rows, claim).reason
 
 
 def test_every_claim_names_runs_whose_actions_must_be_used():
@@ -51,15 +55,15 @@ def test_a_dead_run_takes_the_verdict_from_the_claims_that_name_it_alone(living)
 def test_a_quarter_of_the_seeds_may_be_dead(living):
     for seeds, verdict in (([1], "reproduced"), ([1, 2], "not measurable")):
         rows = pd.concat([living[~living["seed"].isin(seeds)], worlds.dead(living[living["seed"].isin(seeds)])])
-        assert verdicts(rows)["warmup_raises_health"] == verdict
+        assert judged(rows, "warmup_raises_health").verdict == verdict
 
 
 def test_the_gap_counts_at_the_snapshot_of_the_claim(living):
     """A model that begins to listen at 40000 steps says nothing about what it did at 38000."""
     late = (living["run"] == "e2e_long") & (living["snapshot"] <= 38000)
-    found = verdicts(pd.concat([living[~late], worlds.dead(living[late])]))
-    assert found["joint_outperforms_short_lam"] == "not measurable"
-    assert found["joint_matches_two_stage"] == "reproduced"
+    rows = pd.concat([living[~late], worlds.dead(living[late])])
+    assert judged(rows, "joint_outperforms_short_lam").verdict == "not measurable"
+    assert judged(rows, "joint_matches_two_stage").verdict == "reproduced"
 
 
 def test_a_latent_action_model_must_beat_the_arm_without_actions(living):
@@ -74,7 +78,7 @@ def test_probes_that_read_nothing_are_not_compared(living):
     blind = living["metric"] == "probe/l1_median"
     for corpora, verdict in ((["sawyer", "fetch"], "reproduced"), (["sawyer", "fetch", "pusher"], "not measurable")):
         rows = living.assign(value=living["value"].where(~(blind & living["corpus"].isin(corpora)), 0.01))
-        assert verdicts(rows)["joint_probes_better"] == verdict
+        assert judged(rows, "joint_probes_better").verdict == verdict
     assert "on 3 of 6 data sets" in reason(rows, "joint_probes_better")
 
 

@@ -14,7 +14,7 @@ def living(root: Path) -> pd.DataFrame:
     """Return rows in which every run, the heavy ones too, has all seeds."""
     synthetic.write_plan(root, SEEDS)
     for run in synthetic.RUNS | synthetic.MEASURED:
-        synthetic.write_run(root, run, SEEDS, log_every=2000)
+        synthetic.write_run(root, run, SEEDS, log_every=4000)
     synthetic.write_measurements(root, SEEDS, SEEDS)
     collect(root)
     return read_rows(root)

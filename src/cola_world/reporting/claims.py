@@ -71,10 +71,23 @@ class Claim(Strict):
     placebos: list[str | dict[str, str]] = []
     predicate: Predicate
 
+    def runs(self) -> set[str]:
+        """Return the runs that it is about, or patterns of them."""
+        return {*self.uses, *self.predicate.kind.involved()}
+
+
+class NotBuilt(Strict):
+    """A claim of the paper that nothing here could tell, and what it needs."""
+
+    statement: str
+    paper: str
+    needs: str
+
 
 class Claims(Strict):
     rules: Rules
     claims: list[Claim]
+    not_built: list[NotBuilt] = []
 
     @model_validator(mode="after")
     def unique(self) -> "Claims":

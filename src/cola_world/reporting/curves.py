@@ -16,7 +16,7 @@ TREND_POINTS = 3
 
 
 def compare(predicate: Compare, rows: pd.DataFrame) -> Evidence:
-    absent = [run for run in predicate.runs() if run not in set(rows["run"])]
+    absent = [run for run in predicate.involved() if run not in set(rows["run"])]
     if absent:
         return Evidence(missing=f"There are no rows of {' and '.join(absent)}.")
     tested = [check(condition, predicate.run, rows) for condition in predicate.all_of]

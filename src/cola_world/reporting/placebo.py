@@ -3,15 +3,18 @@
 not in paper: because a predicate that holds of any run says nothing of the one that it names.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import chain
 
 import pandas as pd
 
-from cola_world.reporting.claims import Claim, Rules
+from cola_world.reporting.claims import Claim, Claims, Rules
 from cola_world.reporting.curves import family
 from cola_world.reporting.measured_predicates import Lead, Tally
 from cola_world.reporting.predicates import Compare, Trend
-from cola_world.reporting.verdicts import Judgement, judge
+from cola_world.reporting.requirements import WITHOUT_ACTIONS
+from cola_world.reporting.verdicts import Judgement, counted, judge
 
 UNUSED = "actions x 0"
 GAPS = r"(shuffle|pixel|zero)_gap(_low|_high)?"
@@ -26,10 +29,43 @@ class Trial:
 
     @property
     def outcome(self) -> str:
-        """`holds`, `fails`, `not measurable` or `not run`."""
-        if self.judgement.share is None:
-            return self.judgement.verdict
-        return "holds" if self.judgement.holds else "fails"
+        return self.judgement.outcome
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a claim comes to on its own runs, and on its placebos."""
+
+    own: Judgement
+    placebos: list[Trial]
+
+    @property
+    def unintended(self) -> list[Trial]:
+        return [trial for trial in self.placebos if trial.outcome == "holds"]
+
+
+def try_all(claims: Claims, rows: pd.DataFrame, scale: str) -> list[Tried]:
+    """Judge every claim, and try it on its placebos. Rows of other scales do not count."""
+    kept = counted(rows, claims.rules, scale)
+    return [tried(claim, claims.rules, kept, scale) for claim in claims.claims]
+
+
+def tried(claim: Claim, rules: Rules, rows: pd.DataFrame, scale: str) -> Tried:
+    """Judge a claim. One that holds of a placebo too is not reproduced, as its test does not tell the runs apart."""
+    rows = concerned(claim, rows)
+    found = Tried(judge(claim, rules, rows, scale), trials(claim, rules, rows, scale))
+    if found.own.verdict != "reproduced" or not found.unintended:
+        return found
+    names = ", ".join(trial.label for trial in found.unintended)
+    reason = f"{found.own.reason.removesuffix('.')}, but of a placebo too ({names}): the test does not tell them apart."
+    return Tried(replace(found.own, verdict="inconclusive", reason=reason), found.placebos)
+
+
+def concerned(claim: Claim, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the runs that the claim, its requirements and its placebos are about."""
+    sources = chain.from_iterable([placebo] if isinstance(placebo, str) else placebo.values() for placebo in claim.placebos)
+    patterns = {WITHOUT_ACTIONS, *claim.runs(), *(source.partition("@")[0] for source in sources)}
+    return rows[rows["run"].isin([run for run in rows["run"].unique() if any(fnmatchcase(run, pattern) for pattern in patterns)])]
 
 
 def trials(claim: Claim, rules: Rules, rows: pd.DataFrame, scale: str) -> list[Trial]:

@@ -1,37 +1,15 @@
 """Show claims beside their placebos: of its own runs a claim may hold, of these it must not."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cola_world.reporting import html
-from cola_world.reporting.claims import Claims
 from cola_world.reporting.html import HTML
-from cola_world.reporting.placebo import Trial, trials
+from cola_world.reporting.placebo import Tried
 from cola_world.reporting.predicates import Compare
 from cola_world.reporting.render import TEMPLATES
-from cola_world.reporting.verdicts import Judgement, counted, judge
-
-OWN = "its own"
-
-
-class Tried(NamedTuple):
-    """A claim on its own runs, and on its placebos."""
-
-    own: Trial
-    placebos: list[Trial]
-
-    @property
-    def unintended(self) -> list[Trial]:
-        return [trial for trial in self.placebos if trial.outcome == "holds"]
-
-
-def try_all(claims: Claims, rows: pd.DataFrame, scale: str) -> list[Tried]:
-    """Judge every claim on its own runs and on its placebos. Rows of other scales do not count."""
-    kept = counted(rows, claims.rules, scale)
-    return [Tried(Trial(OWN, judge(claim, claims.rules, kept, scale)), trials(claim, claims.rules, kept, scale)) for claim in claims.claims]
+from cola_world.reporting.verdicts import Judgement
 
 
 def page(found: Sequence[Tried], badge: HTML) -> str:
@@ -41,8 +19,8 @@ def page(found: Sequence[Tried], badge: HTML) -> str:
         style=HTML((TEMPLATES / "style.css").read_text()),
         badge=badge,
         count=count(found),
-        runs=run_table([tried for tried in found if on_runs(tried.own.judgement)]),
-        snapshots=snapshot_table([tried for tried in found if not on_runs(tried.own.judgement)]),
+        runs=run_table([tried for tried in found if on_runs(tried.own)]),
+        snapshots=snapshot_table([tried for tried in found if not on_runs(tried.own)]),
     )
 
 
@@ -62,8 +40,8 @@ def run_table(found: Sequence[Tried]) -> HTML:
     columns = list(dict.fromkeys(trial.label for tried in found for trial in tried.placebos))
     rows = []
     for tried in found:
-        by_label = {trial.label: cell(trial, "unintended") for trial in tried.placebos}
-        run = tried.own.judgement.claim.predicate.kind.label().partition(":")[0]
+        by_label = {trial.label: cell(trial.judgement, "unintended") for trial in tried.placebos}
+        run = tried.own.claim.predicate.kind.label().partition(":")[0]
         rows.append([link(tried), HTML(f"{html.text(run)}<br>{cell(tried.own)}"), *(by_label.get(label, "") for label in columns)])
     return html.table(["claim", "its own run", *columns], rows, "verdicts")
 
@@ -74,24 +52,23 @@ def snapshot_table(found: Sequence[Tried]) -> HTML:
     for tried in found:
         for number, trial in enumerate(tried.placebos):
             first = [link(tried), cell(tried.own)] if number == 0 else ["", ""]
-            rows.append([*first, trial.label, cell(trial, "unintended")])
+            rows.append([*first, trial.label, cell(trial.judgement, "unintended")])
     return html.table(["claim", "its own runs", "placebo", "comes to"], rows, "verdicts")
 
 
 def placebo_text(tried: Tried) -> HTML:
     """Return one line on the placebos of a claim."""
-    parts = (f"{html.text(trial.label)} {cell(trial, 'unintended')}" for trial in tried.placebos)
+    parts = (f"{html.text(trial.label)} {cell(trial.judgement, 'unintended')}" for trial in tried.placebos)
     return HTML("; ".join(parts).replace("<br>", " "))
 
 
 def link(tried: Tried) -> HTML:
-    claim = tried.own.judgement.claim
+    claim = tried.own.claim
     return HTML(f'<a href="{claim.page}.html#{claim.id}">{html.text(claim.statement)}</a>')
 
 
-def cell(trial: Trial, kind: str = "intended") -> HTML:
+def cell(judgement: Judgement, kind: str = "intended") -> HTML:
     """Show what came of it, with its seeds."""
-    judgement = trial.judgement
     seeds = "" if judgement.share is None else f"<br><small>{html.counted(judgement)}</small>"
-    state = f"{trial.outcome} {kind}" if trial.outcome == "holds" else trial.outcome.replace(" ", "-")
-    return HTML(f'<span class="trial {state}">{trial.outcome}</span>{seeds}')
+    state = f"holds {kind}" if judgement.outcome == "holds" else judgement.outcome.replace(" ", "-")
+    return HTML(f'<span class="trial {state}">{judgement.outcome}</span>{seeds}')

@@ -59,6 +59,10 @@ class Kind(Strict):
         """Return the snapshots that the predicate looks at, if it looks at any rather than at whole curves."""
         return ()
 
+    def involved(self) -> Sequence[str]:
+        """Return the runs that the predicate looks at, or patterns of them."""
+        return [moment.run for moment in self.moments()]
+
     def read(self) -> Sequence[Moment]:
         """Return the snapshots whose latent actions are compared by how well they can be read."""
         return ()
@@ -105,7 +109,7 @@ class Compare(Kind):
     run: str
     all_of: list[Condition] = Field(min_length=1)
 
-    def runs(self) -> list[str]:
+    def involved(self) -> Sequence[str]:
         others = (c.relative_to.run for c in self.all_of if c.relative_to and c.relative_to.run)
         return list(dict.fromkeys([self.run, *others]))
 
@@ -124,6 +128,9 @@ class Trend(Kind):
     runs: list[str] = Field(min_length=1)
     metric: str
     minimum_rank_correlation: float = Field(gt=0, le=1)
+
+    def involved(self) -> Sequence[str]:
+        return self.runs
 
     def label(self) -> str:
         return (

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from cola_world.reporting.claims import Claim, Claims, Rules
+from cola_world.reporting.claims import Claim, Rules
 from cola_world.reporting.comparisons import lead, slopes, tally
 from cola_world.reporting.curves import TREND_POINTS, compare, trend
 from cola_world.reporting.evidence import Evidence, SeedOutcome
@@ -46,16 +46,17 @@ class Judgement:
     def seeds(self) -> int:
         return len(self.outcomes)
 
+    @property
+    def outcome(self) -> str:
+        """`holds`, `fails`, `not measurable` or `not run`."""
+        if self.share is None:
+            return self.verdict
+        return "holds" if self.holds else "fails"
+
 
 def counted(rows: pd.DataFrame, rules: Rules, scale: str) -> pd.DataFrame:
     """Return the rows that count for a verdict: those of the scale, without the seeds of the search."""
     return rows[(rows["scale"] == scale) & ~rows["seed"].isin(rules.search_seeds)]
-
-
-def judge_all(claims: Claims, rows: pd.DataFrame, scale: str) -> list[Judgement]:
-    """Judge all claims. Rows of other scales do not count."""
-    kept = counted(rows, claims.rules, scale)
-    return [judge(claim, claims.rules, kept, scale) for claim in claims.claims]
 
 
 def judge(claim: Claim, rules: Rules, rows: pd.DataFrame, scale: str) -> Judgement:
