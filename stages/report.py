@@ -2,7 +2,7 @@
 
 `results` reads runs/ and writes reports/results.csv, runs.json and costs.csv. A page reads those but the costs, data/paper and
 its notebook, and writes reports/<page>.html and reports/figures/<page>.{png,svg}. `index` reads all of it and writes
-reports/index.html and README.md. Run: python -m stages.report results|<page>|index (seconds at every scale).
+reports/index.html, placebos.html and README.md. Run: python -m stages.report results|<page>|index (seconds at every scale).
 """
 
 import sys

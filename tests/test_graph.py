@@ -61,7 +61,7 @@ def test_dvc_refuses_a_bad_dial_before_any_work(fresh):
 def test_graph_makes_every_report(workspace):
     made = [f"reports/{page}.html" for page in PAGES]
     made += [f"reports/figures/{page}.{kind}" for page in PAGES for kind in ("png", "svg")]
-    made += ["reports/index.html", "reports/README.md", "reports/results.csv", "reports/costs.csv"]
+    made += ["reports/index.html", "reports/placebos.html", "reports/README.md", "reports/results.csv", "reports/costs.csv"]
     assert not [name for name in made if not (workspace.root / name).stat().st_size]
     assert executed(workspace.output) >= REPORTS
     params = yaml.safe_load(workspace.params.read_text())

@@ -43,16 +43,16 @@ def test_notebooks_hold_no_outputs_and_little_code(path):
     assert any("parameters" in cell["metadata"].get("tags", []) for cell in notebook["cells"])
 
 
-@pytest.mark.parametrize("name", [*PAGES, "index"])
+@pytest.mark.parametrize("name", [*PAGES, "index", "placebos"])
 def test_pages_fetch_nothing(root, name):
     page = (root / "reports" / f"{name}.html").read_text()
     without_images = re.sub(r'src="data:image/[a-z+]+;base64,[A-Za-z0-9+/=\s]+"', "", page)
     assert not FETCHES.findall(without_images)
     assert "http" not in without_images
-    assert "data:image/" in page
+    assert "data:image/" in page or name == "placebos"
 
 
-@pytest.mark.parametrize("name", [*PAGES, "index"])
+@pytest.mark.parametrize("name", [*PAGES, "index", "placebos"])
 def test_links_lead_somewhere(root, name):
     page = (root / "reports" / f"{name}.html").read_text()
     for link in re.findall(r'href="([^"]+)"', page):
@@ -81,12 +81,14 @@ def test_a_table_sets_ours_beside_the_paper_s(root):
     assert "What is read, and what could be" in page and page.count("<td>camera</td>") == 6, "a group without rows has none"
     both = "<td>0.13</td><td>0.13</td><td>{}</td><td>{}</td><td>0.07</td><td>0.07</td>"
     assert page.count(both.format("0.91", "0.82")) == 1 and page.count(both.format("–", "–")) == 5
+    assert "4 seeds (1, 2, 3, 4)" in page
     page = (root / "reports/table2_prediction.html").read_text()
     assert page.count("<td>yes</td>") == 16 and page.count("<td>not run</td>") == 2 * 16, "guidance 1 and the mean have no rows here"
     assert page.count("<td>as guided</td>") == page.count("<td>none</td>") == 8, "two of four metrics are better the higher they are"
     assert "Seeds of a number: 1." in page and "What the losses are worth" not in page
     assert "LPIPS x 100: ours is lpips_sim" in page and "FVD: ours is fvd_sim" in page and "16 of 16 rows agree" in page
-    assert page.count("to the paper") == 2 * 16, "PSNR and SSIM have a difference, stand-ins have none"
+    assert page.count("<small>other data</small>") == 4 * 16 and "to the paper</small>" not in page
+    assert "1 seed (1)" in page and "4 seeds" not in page, "the badge counts the seeds of these numbers"
     assert "a verdict needs at least 3 seeds" in page
 
 
@@ -95,7 +97,7 @@ def test_a_curve_page_has_its_numbers_and_names_stand_ins(root):
     assert "libero: FVD (fvd_sim), lower is better" in page and "kitchen: probing loss, lower is better" in page
     assert page.count("<td>joint training after the warm-up</td>") == 6
     assert page.count("<td>pure warm-up: the world model stays frozen</td>") == 9
-    assert page.count("1 of 1 seed") == 6, "in the summary, the card and its reason"
+    assert page.count("1 of 1 seed") == 3 * 3, "in the summary, the card and its reason"
 
 
 @pytest.mark.slow
@@ -128,8 +130,21 @@ def test_front_page_lists_only_pages_that_exist(root, tmp_path):
     site.build(tmp_path)
     alone = (tmp_path / "reports/index.html").read_text()
     assert "None is rendered yet" in alone
-    assert "20 not run" in alone
+    assert "1 not measurable, 26 not run" in alone
     assert all(f"{name}.html" in (root / "reports/index.html").read_text() for name in PAGES)
+
+
+def test_placebos_stand_beside_their_claims(root):
+    page = (root / "reports/placebos.html").read_text()
+    told = re.search(r"0 of (\d+) placebos hold; (\d+) fail, (\d+) are not measurable, (\d+) are not run", page)
+    total, *parts = map(int, told.groups())
+    assert total == sum(parts) > 60 and "holds unintended" not in page
+    assert page.count('class="trial holds intended"') == 27 and "e2e_b96@32000 for e2e_long@28000" in page
+    assert told[0] in (root / "reports/index.html").read_text() and told[0] in (root / "reports/README.md").read_text()
+    front = (root / "reports/index.html").read_text()
+    assert "1 to 4 seeds (1, 2, 3, 4)" in front and "section 4.5, Table 4" in front
+    card = (root / "reports/figure2_collapse.html").read_text()
+    assert 'Placebos: lam <span class="trial fails">fails</span> <small>0 of 4 seeds</small>; naive_pretrained_idm' in card
 
 
 def test_readme_reads_on_the_repositorys_page_and_holds_no_cost(root):

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 
 from cola_world.reporting.metrics import METRICS
+from cola_world.reporting.table_pages import difference
 from cola_world.reporting.tables import Cell, Estimate, Place, bootstrap, cells, ordering, orderings, over_seeds, read_paper, stand_in
 
 
@@ -56,6 +57,15 @@ def test_one_seed_brings_its_own_interval_and_stand_ins_keep_their_name(root):
     own = [("wm_lam30k", 30000, "oxe", 9, f"video/lpips_sim{end}", value) for end, value in (("", 0.1), ("_low", 0.08), ("_high", 0.12))]
     [cell] = [cell for cell in cells(rows(*own), root, "2") if cell.ours]
     assert cell.name == "video/lpips_sim" and cell.ours == Estimate(10, 8, 12, {9: 10})
+
+
+def test_a_difference_to_the_paper_is_of_the_same_data_alone(root):
+    own = rows(("lam", 30000, "sawyer", 1, "probe/l1", 0.1), ("lam", 30000, "fetch", 1, "probe/l1", 0.1))
+    assert not [cell for cell in cells(own, root, "1") if cell.same_data]
+    path = root / "data/paper/standins.yaml"
+    path.write_text(path.read_text().replace("the_same: []", "the_same: [BRIDGE]"))
+    found = {cell.corpus: difference(cell) for cell in cells(own, root, "1") if cell.ours}
+    assert found == {"BRIDGE": "<br><small>+0.0173 to the paper</small>", "RT-1": "<br><small>other data</small>"}
 
 
 def test_the_interval_of_equal_seeds_is_a_point_and_grows_with_their_spread():

@@ -1,36 +1,16 @@
-"""The vocabulary of data/paper/claims.yaml: claims of the paper as predicates over result rows."""
+"""The claims of data/paper/claims.yaml and the rules of their verdicts."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from cola_world.reporting.metrics import METRICS
+from cola_world.reporting.measured_predicates import Lead, Slopes, Tally
+from cola_world.reporting.predicates import Compare, Kind, Strict, Trend
 
 CLAIMS = Path("data/paper/claims.yaml")
-At = Literal["start", "end", "minimum", "maximum", "peak_position"]
-Operator = Literal[">=", "<=", ">", "<"]
 Share = Annotated[float, Field(ge=0, le=1)]
-METRIC_LABELS = {
-    "codebook/utilization": "utilisation",
-    "codebook/max_usage": "maximum usage",
-    "codebook/entropy_normalized": "normalised entropy",
-    "codebook/entropy": "entropy in nats",
-    "shuffle_gap": "shuffle gap",
-    "flow_loss": "flow loss",
-}
-AT_LABELS = {
-    "start": "at the start",
-    "end": "at the end",
-    "minimum": "at its minimum",
-    "maximum": "at its maximum",
-    "peak_position": "peak, as a share of the run",
-}
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Rules(Strict):
@@ -49,139 +29,65 @@ class Rules(Strict):
         return self
 
 
-class Reference(Strict):
-    """Another moment of the same run, or a moment of another run; same metric and seed."""
-
-    run: str | None = None
-    at: At
-
-    def label(self) -> str:
-        moment = AT_LABELS[self.at].removeprefix("at ")
-        return f"{moment} of {self.run}" if self.run else moment.replace("its ", "the ")
-
-
-class Condition(Strict):
-    """`<metric> <at> <op> <value>`; with `relative_to`, the value is a factor of the reference."""
-
-    metric: str
-    at: At
-    op: Operator
-    value: float
-    relative_to: Reference | None = None
-
-    def label(self) -> str:
-        subject = f"{METRIC_LABELS.get(self.metric, self.metric)} {AT_LABELS[self.at]}"
-        if self.relative_to is None:
-            return f"{subject} {self.op} {self.value:g}"
-        factor = "" if self.value == 1 else f"{self.value:g} × "
-        return f"{subject} {self.op} {factor}{self.relative_to.label()}"
-
-
-class Compare(Strict):
-    """Holds in a seed if all conditions hold there or, with `negate`, if at least one does not."""
-
-    run: str
-    all_of: list[Condition] = Field(min_length=1)
-    negate: bool = False
-
-    def runs(self) -> list[str]:
-        others = (c.relative_to.run for c in self.all_of if c.relative_to and c.relative_to.run)
-        return list(dict.fromkeys([self.run, *others]))
-
-    def label(self) -> str:
-        joined = " and ".join(condition.label() for condition in self.all_of)
-        return f"{self.run}: not ({joined})" if self.negate else f"{self.run}: {joined}"
-
-
-class Trend(Strict):
-    """The metric of the runs that match a pattern rises with the step at which they begin.
-
-    Two tests: the rank correlation (Spearman) of beginning and mean over seeds reaches the minimum, and in each seed
-    the run that begins last is above the one that begins first.
-    """
-
-    runs: list[str] = Field(min_length=1)
-    metric: str
-    at: At
-    minimum_rank_correlation: float = Field(gt=0, le=1)
-
-    def label(self) -> str:
-        name = METRIC_LABELS.get(self.metric, self.metric)
-        patterns = ", ".join(self.runs)
-        return (
-            f"{patterns}: rank correlation of warm-up length and mean {name} {AT_LABELS[self.at]} "
-            f">= {self.minimum_rank_correlation:g}, and the longest above the shortest"
-        )
-
-
-class Moment(Strict):
-    """A snapshot of a run, in paper steps from the start of its line."""
-
-    run: str
-    at: int
-
-    def label(self) -> str:
-        return f"{self.run} at {self.at}"
-
-
-class Tally(Strict):
-    """In how many comparisons - every data set, metric and rival - one snapshot is better.
-
-    `margin`: how much worse, as a share of the rival's value, still counts. Holds in a seed if at least `share` of
-    the comparisons do.
-    """
-
-    better: Moment
-    than: list[Moment] = Field(min_length=1)
-    corpora: list[str] = Field(min_length=1)
-    metrics: list[str] = Field(min_length=1)
-    margin: float = Field(0.0, ge=0, lt=1)
-    share: float = Field(1.0, gt=0, le=1)
-
-    @field_validator("metrics")
-    @classmethod
-    def known(cls, metrics: list[str]) -> list[str]:
-        for metric in metrics:
-            if metric not in METRICS:
-                raise ValueError(f"metrics: {metric!r} is none of {', '.join(METRICS)}")
-        return metrics
-
-    def label(self) -> str:
-        count = "all" if self.share == 1 else f"at least {self.share:.0%}"
-        allowed = f", {self.margin:.0%} worse allowed" if self.margin else ""
-        metrics, rivals = (", ".join(names) for names in (self.metrics, [moment.label() for moment in self.than]))
-        return f"{self.better.label()} is better than {rivals} in {count} of {metrics} on {', '.join(self.corpora)}{allowed}"
-
-
 class Predicate(Strict):
     compare: Compare | None = None
     trend: Trend | None = None
     tally: Tally | None = None
+    slopes: Slopes | None = None
+    lead: Lead | None = None
 
     @model_validator(mode="after")
     def one(self) -> "Predicate":
-        if sum(kind is not None for kind in (self.compare, self.trend, self.tally)) != 1:
-            raise ValueError("predicate: exactly one of compare, trend and tally is needed")
+        if len(self.stated()) != 1:
+            raise ValueError("predicate: exactly one of compare, trend, tally, slopes and lead is needed")
         return self
 
+    def stated(self) -> list[Kind]:
+        return [kind for kind in (self.compare, self.trend, self.tally, self.slopes, self.lead) if kind is not None]
+
+    @property
+    def kind(self) -> Kind:
+        return self.stated()[0]
+
     def label(self) -> str:
-        return (self.compare or self.trend or self.tally).label()
+        return self.kind.label()
 
 
 class Claim(Strict):
-    """A claim in our words, its place in the paper, the page that shows it, and the origin of its thresholds."""
+    """A claim in our words, its place in the paper, the page that shows it, and the origin of its thresholds.
+
+    `uses`: the runs whose latent actions must be used before there is a verdict. `placebos`: what it must not hold of.
+    One is a run, or a snapshot `run@step`, that takes the place of the predicate's first; or a map from runs or
+    snapshots to what takes their places; or `swapped` (the first and the last of snapshots), `reversed` or `flat`
+    (of a trend).
+    """
 
     id: str
     page: str
     statement: str
     paper: str
     thresholds: str
+    uses: list[str] = []
+    placebos: list[str | dict[str, str]] = []
     predicate: Predicate
+
+    def runs(self) -> set[str]:
+        """Return the runs that it is about, or patterns of them."""
+        return {*self.uses, *self.predicate.kind.involved()}
+
+
+class NotBuilt(Strict):
+    """A claim of the paper that nothing here could tell, and what it needs."""
+
+    statement: str
+    paper: str
+    needs: str
 
 
 class Claims(Strict):
     rules: Rules
     claims: list[Claim]
+    not_built: list[NotBuilt] = []
 
     @model_validator(mode="after")
     def unique(self) -> "Claims":

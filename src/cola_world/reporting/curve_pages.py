@@ -52,6 +52,10 @@ class CurvePage(Page):
         steps = [step for step in sorted(set(kept["snapshot"])) if curve.until is None or step <= curve.until]
         return {step: estimate(of_one_run(chosen, curve, name, step), name, metric.scale) for step in steps}
 
+    def seed_lists(self) -> set[tuple[int, ...]]:
+        found = (self.values(curve, panel) for curve in self.curves for panel in self.panels)
+        return {tuple(sorted(estimate.by_seed)) for values in found for estimate in values.values()}
+
     def name_of(self, panel: Panel) -> str:
         """Return the label of a metric, with our own name if a stand-in takes its place."""
         metric = METRICS[panel.metric]

@@ -59,28 +59,30 @@ def rules_text(rules: Rules) -> str:
     return (
         f"A claim is reproduced when it holds in at least {rules.reproduced_at:.0%} of the seeds, contradicted when it holds "
         f"in at most {rules.contradicted_at:.0%} of them, and inconclusive in between or with fewer than {rules.minimum_seeds} "
-        "seeds; it is not run when rows that it needs are missing. A trend must also reach its rank correlation to be "
-        f"reproduced, and be flat or falling to be contradicted. Choices were searched on seed {seeds} only, which never counts. "
+        "seeds; it is not run when rows that it needs are missing. It is not measurable where the latent actions that it is about are "
+        "not used: the gap to another clip's actions has an interval that includes 0 (in more than a quarter of the seeds), a latent "
+        "action model saves no pixel error against the arm without actions, or a probe reads no more than the median. "
+        f"A trend must also reach its rank correlation to be reproduced, and be flat or falling to be contradicted. "
+        f"Choices were searched on seed {seeds} only, which never counts. "
         f"The scale {', '.join(rules.without_verdict) or 'none'} is always inconclusive: it only checks that every stage works."
     )
 
 
-def claim_card(judgement: Judgement) -> HTML:
-    """Show a claim with its verdict and the numbers of every seed."""
+def claim_card(judgement: Judgement, placebos: str) -> HTML:
+    """Show a claim with its verdict, the numbers of every seed, and what comes of its placebos."""
     claim = judgement.claim
     rows = [
         [f"seed\u00a0{outcome.seed}", *outcome.numbers, HTML(f'<b class="{mark(outcome.holds)}">{mark(outcome.holds)}</b>')]
         for outcome in judgement.outcomes
     ]
-    negated = claim.predicate.compare is not None and claim.predicate.compare.negate
-    last = "claim holds, as not all of these do" if negated else "claim holds"
-    evidence = table(["", *judgement.columns, last], rows, "evidence") if rows else ""
+    evidence = table(["", *judgement.columns, "claim holds"], rows, "evidence") if rows else ""
     return HTML(
         f'<div class="claim" id="{escape(claim.id)}">\n'
         f"<h3>{pill(judgement.verdict)} {escape(claim.statement)}</h3>\n"
         f'<p class="where">Paper: {escape(claim.paper)}. Scale {escape(judgement.scale)}, {counted(judgement)}.</p>\n'
         f"<p>{escape(judgement.reason)}</p>\n{evidence}\n"
-        f'<p class="where">Test: <code>{escape(claim.predicate.label())}</code>. Limits: {escape(claim.thresholds)}</p>\n</div>'
+        f'<p class="where">Test: <code>{escape(claim.predicate.label())}</code>. Limits: {escape(claim.thresholds)}</p>\n'
+        f'<p class="where">Placebos: {placebos}</p>\n</div>'
     )
 
 
@@ -101,5 +103,5 @@ def summary(judgements: Sequence[Judgement]) -> HTML:
 def counted(judgement: Judgement) -> str:
     """`4 of 4 seeds`: in how many seeds the claim holds."""
     if judgement.share is None:
-        return "no seeds"
+        return "–"
     return f"{round(judgement.share * judgement.seeds)} of {judgement.seeds} seed{'s' if judgement.seeds > 1 else ''}"

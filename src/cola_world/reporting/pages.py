@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 
 from cola_world.reporting import figures, html
 from cola_world.reporting.architecture import PhaseLike, phase_rows
-from cola_world.reporting.claims import METRIC_LABELS, Claims, read_claims
+from cola_world.reporting.claims import Claims, read_claims
 from cola_world.reporting.html import HTML
+from cola_world.reporting.placebo import Tried, try_all
+from cola_world.reporting.placebo_table import placebo_text
 from cola_world.reporting.plan import ReportPlan, read_plan
+from cola_world.reporting.predicates import METRIC_LABELS
 from cola_world.reporting.results import HELDOUT, finals, read_rows, read_runs
-from cola_world.reporting.verdicts import Judgement, judge_all
 
 SCALES = {
     "smoke": "checks that every stage runs; its numbers mean nothing",
@@ -72,8 +74,10 @@ class Page:
         return read_claims(self.root)
 
     @cached_property
-    def judgements(self) -> list[Judgement]:
-        return [j for j in judge_all(self.claims, self.rows, self.plan.scale) if j.claim.page == self.name]
+    def tried(self) -> list[Tried]:
+        """The claims of this page, on their own runs and on their placebos."""
+        own = [claim for claim in self.claims.claims if claim.page == self.name]
+        return try_all(self.claims.model_copy(update={"claims": own}), self.rows, self.plan.scale)
 
     def picture(self, figure: Figure, alt: str) -> Picture:
         return Picture(figure, alt)
@@ -83,13 +87,19 @@ class Page:
         stated = [run["parameters"] for _, run in sorted(self.runs.items()) if run.get("parameters")]
         return stated[0] if stated else {}
 
-    def badge(self) -> HTML:
+    def seed_lists(self) -> set[tuple[int, ...]]:
+        """Return which seeds the numbers of this page have: those of the runs that its claims name."""
+        runs = {run for tried in self.tried for run in tried.own.claim.runs()}
+        return run_seeds(self.rows[self.rows["run"].isin(runs)])
+
+    def badge(self, lists: set[tuple[int, ...]] | None = None) -> HTML:
         plan = self.plan
-        seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''} ({', '.join(map(str, plan.seeds))})"
+        lists = self.seed_lists() if lists is None else lists
+        seeds = f"{seeds_counted(lists)}. " if lists else ""
         about = SCALES.get(plan.scale, "")
         return HTML(
             f'<p class="badge"><span class="scale">scale: {html.text(plan.scale)}</span> {html.text(about)}. '
-            f"{seeds}. {html.text(self.steps_text())}</p>"
+            f"{seeds}{html.text(self.steps_text())}</p>"
         )
 
     def steps_text(self) -> str:
@@ -124,10 +134,10 @@ class Page:
         return [line.run for line in figures.fork_lines(self.rows)]
 
     def summary(self) -> HTML:
-        return html.summary(self.judgements)
+        return html.summary([tried.own for tried in self.tried])
 
     def verdicts(self) -> HTML:
-        cards = [html.claim_card(judgement) for judgement in self.judgements]
+        cards = [html.claim_card(tried.own, placebo_text(tried)) for tried in self.tried]
         rules = html.paragraph(html.rules_text(self.claims.rules), "note")
         return html.section("Claims of the paper, and what these runs say", *cards, rules)
 
@@ -203,6 +213,18 @@ class Page:
         lines = "\n".join(f"{command:{width}}  # {what}" for command, what in commands.items())
         note = HTML(f"This page is <code>{notebook}</code>; what it computes is in <code>src/cola_world/reporting</code>.")
         return html.section("How to reproduce", HTML(f"<pre>{html.escape(lines)}</pre>"), html.paragraph(note))
+
+
+def run_seeds(rows: pd.DataFrame) -> set[tuple[int, ...]]:
+    """Return the seeds of each run."""
+    return {tuple(sorted(set(seeds))) for _, seeds in rows[rows["corpus"] == HELDOUT].groupby("run")["seed"]}
+
+
+def seeds_counted(lists: set[tuple[int, ...]]) -> str:
+    """`4 seeds (1, 2, 3, 4)`, or `1 to 4 seeds (1, 2, 3, 4)` where numbers have unequal ones."""
+    fewest, most = min(map(len, lists)), max(map(len, lists))
+    count = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"{count} seed{'s' if most > 1 else ''} ({', '.join(map(str, sorted(set().union(*lists))))})"
 
 
 def mark_state(value: str) -> str:

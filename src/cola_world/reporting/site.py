@@ -14,12 +14,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from cola_world.reporting import html
+from cola_world.reporting import html, placebo_table
 from cola_world.reporting.html import HTML
-from cola_world.reporting.pages import Page
+from cola_world.reporting.pages import Page, run_seeds
+from cola_world.reporting.placebo import try_all
 from cola_world.reporting.render import NOTEBOOKS, REPORTS, TEMPLATES, title
 from cola_world.reporting.results import read_costs, write
-from cola_world.reporting.verdicts import Judgement, judge_all
+from cola_world.reporting.verdicts import VERDICTS, Judgement
 
 THUMBNAIL_WIDTH = 640
 OPEN_CHOICES = Path("runs/plan/open_choices.json")
@@ -32,27 +33,32 @@ class Entry(NamedTuple):
 
 
 def build(root: Path) -> None:
-    """Write reports/index.html and reports/README.md below `root`. Only pages that exist are listed."""
+    """Write reports/index.html, README.md and placebos.html below `root`. Only pages that exist are listed."""
     page = Page("index", root)
-    judgements = judge_all(page.claims, page.rows, page.plan.scale)
+    tried = try_all(page.claims, page.rows, page.plan.scale)
+    judgements = [each.own for each in tried]
     entries = [
         Entry(path.stem, title(nbformat.read(path, as_version=4)), thumbnail(root / REPORTS / "figures" / f"{path.stem}.png"))
         for path in sorted((root / NOTEBOOKS).glob("*.ipynb"))
         if (root / REPORTS / f"{path.stem}.html").exists()
     ]
-    write(root / REPORTS / "index.html", index(page, judgements, entries))
-    write(root / REPORTS / "README.md", readme(page, judgements, entries))
+    placebos = placebo_table.count(tried)
+    write(root / REPORTS / "index.html", index(page, judgements, entries, placebos))
+    write(root / REPORTS / "README.md", readme(page, judgements, entries, placebos))
+    write(root / REPORTS / "placebos.html", placebo_table.page(tried, page.badge(run_seeds(page.rows))))
 
 
-def index(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry]) -> str:
+def index(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry], placebos: str) -> str:
     loader = FileSystemLoader(TEMPLATES)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("index.html.j2").render(
         style=HTML((TEMPLATES / "style.css").read_text()),
-        badge=page.badge(),
+        badge=page.badge(run_seeds(page.rows)),
         counts=counts(judgements),
         verdicts=verdict_table(judgements, {entry.name for entry in entries}),
         rules=html.rules_text(page.claims.rules),
+        placebos=HTML(f'<a href="placebos.html">Each claim on runs that are not its own</a>: {placebos}.'),
+        not_built=html.table(["not built", "where", "it needs"], not_built(page), "verdicts"),
         entries=entries,
         facts=facts(page),
         costs=cost_table(read_costs(page.root)),
@@ -61,10 +67,9 @@ def index(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry])
 
 
 def counts(judgements: Sequence[Judgement]) -> str:
-    """`7 reproduced, 1 contradicted, 1 not run`"""
+    """`7 reproduced, 1 contradicted, 1 not measurable`"""
     found = Counter(judgement.verdict for judgement in judgements)
-    order = ("reproduced", "contradicted", "inconclusive", "not run")
-    return ", ".join(f"{found[verdict]} {verdict}" for verdict in order if found[verdict])
+    return ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
 
 
 def verdict_table(judgements: Sequence[Judgement], pages: set[str]) -> HTML:
@@ -76,6 +81,10 @@ def verdict_table(judgements: Sequence[Judgement], pages: set[str]) -> HTML:
             statement = f'<a href="{claim.page}.html#{claim.id}">{statement}</a>'
         rows.append([html.pill(judgement.verdict), HTML(statement), claim.paper, html.counted(judgement), judgement.scale])
     return html.table(["verdict", "claim of the paper", "where", "holds in", "scale"], rows, "verdicts")
+
+
+def not_built(page: Page) -> list[list[str]]:
+    return [[claim.statement, claim.paper, claim.needs] for claim in page.claims.not_built]
 
 
 def facts(page: Page) -> HTML:
@@ -146,7 +155,7 @@ def thumbnail(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def readme(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry]) -> str:
+def readme(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry], placebos: str) -> str:
     plan = page.plan
     lines = [
         "# Reports",
@@ -164,6 +173,12 @@ def readme(page: Page, judgements: Sequence[Judgement], entries: Sequence[Entry]
         *(markdown_row(judgement) for judgement in judgements),
         "",
         html.rules_text(page.claims.rules),
+        "",
+        f"[Each claim on runs that are not its own](placebos.html): {placebos}.",
+        "",
+        "| claims that nothing here could tell | where | they need |",
+        "|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in not_built(page)),
     ]
     for entry in entries:
         lines += ["", f"## {entry.title}", "", f"![{entry.title}](figures/{entry.name}.png)"]

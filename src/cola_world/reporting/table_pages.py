@@ -32,6 +32,10 @@ COPIES = (
     "single step: a sample pays the variance of what cannot be known twice, the copied frame and the mean once."
 )
 SAMPLED = ("as guided", "guidance 1", "mean")
+OTHER_DATA = (
+    "Data sets are the paper's names; data/paper/standins.yaml says what stands in for each of them here. A difference to the paper's "
+    "number is given on the paper's own data alone; on other data, numbers of one table compare with each other and not with the paper's."
+)
 LEADS = (
     "A lead is the winner's over the next best: over paired seeds with its bootstrap interval or, with one seed, from end to end of the "
     "two intervals, which tells nothing of what another seed would give. A win is clear when its lead over every other method is "
@@ -49,6 +53,9 @@ class TablePage(Page):
     @cached_property
     def cells(self) -> list[Cell]:
         return cells(self.rows, self.root, self.table)
+
+    def seed_lists(self) -> set[tuple[int, ...]]:
+        return {tuple(sorted(cell.ours.by_seed)) for cell in self.cells if cell.ours}
 
     @property
     def metrics(self) -> list[str]:
@@ -83,7 +90,7 @@ class TablePage(Page):
             for metric, name in names.items()
         ]
         seeds = seeds_text(cell.ours for cell in self.cells if cell.ours)
-        return [seeds, *notes, "Data sets are the paper's names; data/paper/standins.yaml says what stands in for each of them here."]
+        return [seeds, *notes, OTHER_DATA]
 
     def shown(self, rows: pd.DataFrame) -> pd.DataFrame:
         wanted = pd.DataFrame({(cell.place.corpus, cell.name) for cell in self.cells if cell.name}, columns=["corpus", "metric"])
@@ -168,7 +175,11 @@ def with_interval(value: Estimate, metric: str) -> HTML:
 
 
 def difference(cell: Cell) -> HTML:
-    """Return ours less the paper's, or nothing if another network's number takes the metric's place."""
+    """Return ours less the paper's, if both are of the same data; nothing if another network's number takes the
+    metric's place.
+    """
+    if not cell.same_data:
+        return HTML("<br><small>other data</small>")
     if cell.name.endswith("_sim"):
         return HTML("")
     gap = cell.ours.mean - cell.paper

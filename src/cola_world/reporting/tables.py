@@ -12,6 +12,8 @@ from cola_world.reporting.metrics import METRICS
 
 PAPER, STAND_INS = Path("data/paper/tables.csv"), Path("data/paper/standins.yaml")
 RESAMPLES = 2000
+# Key of the stand-ins that lists data sets which are the paper's own.
+SAME = "the_same"
 
 
 class Estimate(NamedTuple):
@@ -35,7 +37,9 @@ class Place(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A number of the paper and ours. `name` is our metric, maybe a stand-in's, or None without rows."""
+    """A number of the paper and ours. `name` is our metric, maybe a stand-in's, or None without rows. `same_data`: ours is
+    of the paper's own data.
+    """
 
     corpus: str
     method: str
@@ -44,6 +48,7 @@ class Cell(NamedTuple):
     place: Place
     name: str | None
     ours: Estimate | None
+    same_data: bool = False
 
 
 class Ordering(NamedTuple):
@@ -91,7 +96,7 @@ def cells(rows: pd.DataFrame, root: Path, table: str) -> list[Cell]:
         chosen = place.of(rows)
         name = METRICS[row.metric].found(chosen)
         ours = None if name is None else estimate(chosen, name, METRICS[row.metric].scale)
-        found.append(Cell(row.corpus, row.method, row.metric, row.value, place, name, ours))
+        found.append(Cell(row.corpus, row.method, row.metric, row.value, place, name, ours, row.corpus in stand_ins[SAME]))
     return found
 
 
