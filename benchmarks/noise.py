@@ -15,7 +15,7 @@ EPISODES = 8
 
 def noise_batches(folder: Path, profile: Profile) -> CachedBatches:
     """Written below `folder`: eight episodes of four clips' length."""
-    clips, rng, vae = profile.clips, np.random.default_rng(0), meta_vae(profile.vae.kind, profile.vae.model)
+    clips, rng, vae = profile.clips, np.random.default_rng(0), meta_vae(profile.vae_kind, profile.vae.model)
     assert vae.frames_per_latent == 1
     length = 4 * clips.num_frames
     latent = vae.latent_shape(1, clips.crop, clips.crop)[1:]

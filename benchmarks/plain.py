@@ -44,7 +44,7 @@ def start(model: WorldModel, context_BKCYX: Tensor, frames: int, generator: torc
     """Noise behind the clean frames, and the times of the Euler steps."""
     x = torch.randn((len(context_BKCYX), frames, *context_BKCYX.shape[2:]), generator=generator)
     x[:, : context_BKCYX.shape[1]] = context_BKCYX
-    return x, shift_timesteps(torch.linspace(1, 0, model.flow.sampling_steps + 1), model.shift(frames))
+    return x, shift_timesteps(torch.linspace(1, 0, model.flow.sampling_steps + 1), model.shift(frames, model.stdit3.side(*x.shape[-2:])))
 
 
 @torch.no_grad()
@@ -70,7 +70,7 @@ def public_sample(
     x, times = start(model, context_BKCYX, frames, generator)
     noised = torch.arange(frames).expand(len(x), -1) >= known
     for now, after in zip(times[:-1], times[1:], strict=True):
-        t_B, scale = x.new_full((len(x),), 1000 * float(now)), config.pixel_size / config.reference_size
+        t_B, scale = x.new_full((len(x),), 1000 * float(now)), model.stdit3.side(*x.shape[-2:]) / config.reference_size
         acted, free = (
             public(x, t_B, noised, config.fps, scale, model.action_adaln(z), causal=True) for z in (z_BAZ, torch.zeros_like(z_BAZ))
         )

@@ -30,10 +30,11 @@ def outdated(workspace: Workspace) -> set[str]:
 
 def test_a_comment_runs_the_plan_and_a_formula_what_it_is_part_of(workspace):
     """Seen by DVC itself; tests/stages/test_plan.py has more kinds of changes."""
-    path = workspace.root / "src/cola_world/metrics/intervals.py"
+    path = workspace.root / "src/cola_world/evaluation/probing.py"
     good = path.read_text()
-    found, touched = [], {"probe", "evaluate", "results"}
-    for text in (good.replace("LEVEL, SEED = 0.95, 0", "LEVEL, SEED = 0.95, 0  # as usual"), good.replace("0.95, 0", "0.95, 1"), good):
+    found, touched = [], {"probe", "results"}
+    same, other = good.replace("LOW, HIGH = 0.01", "LOW, HIGH  =  0.01"), good.replace("LOW, HIGH = 0.01", "LOW, HIGH = 0.02")
+    for text in (same, other, good):
         path.write_text(text)
         found.append(outdated(workspace))
         assert workspace.call("dvc", "repro", "pipelines/plan/dvc.yaml").returncode == 0

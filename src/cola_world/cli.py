@@ -96,17 +96,17 @@ def add_imagine(command: argparse.ArgumentParser) -> None:
 def imagine_video(chosen: argparse.Namespace) -> None:
     from cola_world.inference.actions import read_actions
     from cola_world.inference.imagine import imagine
-    from cola_world.models.vae import FrameVAE
+    from cola_world.models.vae import load_vae
     from cola_world.running.progress import Bar
     from cola_world.weights.hub import ActionWorldModel, load
 
     actions = read_actions(existing(chosen.actions))
     existing(chosen.frame)
     vae = chosen.vae or Path(chosen.world_model).parent / "vae"
-    existing(vae / "latent_statistics.json")
+    existing(vae / ("opensora.json" if (vae / "opensora.json").is_file() else "latent_statistics.json"))
     model = to_device(load(ActionWorldModel, chosen.world_model), chosen.device)
     with Bar("frames") as bar:
-        count = imagine(chosen.frame, actions, model, to_device(FrameVAE.load(vae), chosen.device), chosen.out, bar.update, chosen.seed)
+        count = imagine(chosen.frame, actions, model, to_device(load_vae(vae), chosen.device), chosen.out, bar.update, chosen.seed)
     print(f"{chosen.out}: {count} frames")
 
 

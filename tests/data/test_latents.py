@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from caches import make, plan
+from public_files import row
 from tiny import CONFIG
 
 from cola_world.data.batches import CachedBatches
@@ -20,6 +21,7 @@ from cola_world.models.vae import FrameVAE, load_vae
 from cola_world.training import run
 from cola_world.training.vae import VAEPlan, make_vae, training_frames
 
+SMALL = {"kind": "small", "model": {"channels": [8], "groups": 4}, "steps": 4, "batch_size": 4, "learning_rate": 1.0e-3}
 SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
 TINY = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
 GROUPED = CONFIG.model_copy(update={"action_adaln": CONFIG.action_adaln.model_copy(update={"actions_per_latent_frame": 4})})
@@ -99,6 +101,19 @@ def test_latents_of_other_clips_are_refused(inputs):
         CachedBatches(inputs.clips, inputs.latents, 3, {"arm": 1.0})
 
 
+def test_a_clip_has_the_rate_of_its_frames(inputs):
+    """A second corpus of 30 a second, of which every third frame is taken, and 15 a second."""
+    latents_of("sdxl", inputs, num_frames=3)
+    table = pd.read_parquet(inputs.clips / "episodes.parquet")
+    hand = table["corpus"] == "hand"
+    table.loc[hand, ["fps", "stride"]] = [45.0, 3]
+    table.to_parquet(inputs.clips / "episodes.parquet")
+    batches = CachedBatches(inputs.clips, inputs.latents, 3, {"arm": 0.5, "hand": 0.5})
+    clips_NT = batches.sampler.batch(0, 16)
+    expected = np.where(batches.cache.corpus_of(clips_NT) == "hand", 15.0, 10.0)
+    assert batches.at(0, 16, crop=False).fps.tolist() == expected.tolist() and len(set(expected)) == 2
+
+
 def test_joint_training_on_grouped_actions(inputs):
     latents_of("opensora", inputs, num_frames=5)
     clips = {"size": 18, "crop": 16, "views": 2, "num_frames": 5, "heldout_clips": 4}
@@ -127,5 +142,8 @@ def test_a_public_opensora_vae_is_taken_as_it_is(inputs, tmp_path, monkeypatch):
     model.save(tmp_path / "public")
     public = VAEPlan(vae={"kind": "opensora", "path": str(tmp_path / "public")}, crop=16, views=2)
     make_vae(inputs.clips, public, tmp_path / "vae", silent)
-    pairs = zip(load_vae(tmp_path / "vae").state_dict().values(), model.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    named = VAEPlan(vae=SMALL, crop=16, views=2, public={"opensora_vae": row(replaces="vae")})
+    make_vae(inputs.clips, named, tmp_path / "named", silent, tmp_path / "public" / "model.safetensors")
+    for folder in ("vae", "named"):
+        pairs = zip(load_vae(tmp_path / folder).state_dict().values(), model.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)

@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_one_line_and_status_one(workspace, capsys, monkeyp
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     status, out = run_doctor(workspace, capsys, "--memory-gb", "0.000001")
     lines = [line for line in out.splitlines() if line.startswith(("memory: ", "disk: "))]
-    assert status == 1 and len(lines) == len({line.split(" needs ")[0] for line in lines}) == 10, "pretraining, 4 phases twice, the disk"
+    assert status == 1 and len(lines) == len({line.split(" needs ")[0] for line in lines}) == 11, "pretraining, FDM, 4 phases twice, disk"
     assert "memory: wm (vae) needs" in out and "not even one fits" in out
 
 

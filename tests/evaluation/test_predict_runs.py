@@ -93,6 +93,22 @@ def test_beside_each_value_is_that_of_copying_the_given_frame(measuring):
     assert rows["oxe", "video/psnr_copied"]["protocol"].endswith("dB of each frame; arm; the last given frame copied")
 
 
+def test_a_lam_with_a_trained_fdm_is_measured_by_it_too(measuring, tmp_path):
+    inputs, lam = measuring[1], plan("lam", "lam", steps=4)
+    wm = plan("wm", "wm", (Parent(run="lam", step=4, shared=False),), steps=2)
+    for run in (lam, wm):
+        collect(run, {1: train(run, 1, inputs, lambda *_: None)}, inputs)
+    own = PredictionPlan(run=wm, snapshots=[2], **measuring[0][1].model_dump(include={"groups", "prediction"}))
+    rows = {(row["corpus"], row["metric"]): row for row in rows_of(own, 2, 1, inputs)}
+    system = predict_runs.load_system(wm.system, wm.line(inputs.runs, 1, 2))
+    video = unit_pixels(predict_runs.heldout(own, GROUPS["oxe"], inputs).video)
+    actions = system.lam.latent_actions(video).z_BAMZ.flatten(2)
+    error = system.lam.fdm.imagine(video[:, 0], actions) - video[:, 1:]
+    expected = -10 * error.square().mean((2, 3, 4)).log10()
+    assert float(rows["oxe", "video/psnr_fdm"]["value"]) == pytest.approx(expected.mean().item(), rel=1e-4)
+    assert rows["oxe", "video/psnr_fdm"]["protocol"].endswith("arm; imagined by the FDM of the LAM")
+
+
 def test_what_decides_the_values_decides_the_name_under_which_they_are_kept(measuring):
     plans, inputs = measuring
     own, name = plans[1], decided_by(plans[1], 4, 1, inputs)

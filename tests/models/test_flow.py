@@ -44,7 +44,7 @@ def test_training_draws_timesteps_shifted_for_the_length_of_its_clips(frames, mo
     model = system(config=CONFIG.model_copy(update={"flow": FlowConfig(**flow)})).world_model
     model.stdit3.config = model.stdit3.config.model_copy(update={"pixel_size": 256})
     seen = []
-    monkeypatch.setattr(model.stdit3, "forward", lambda x, t_BT, modulation: seen.append(t_BT) or x)
+    monkeypatch.setattr(model.stdit3, "forward", lambda x, t_BT, modulation, fps_B: seen.append(t_BT) or x)
     latents = torch.randn(64, frames, 4, 4, 4)
     model.loss(latents, None, model.draw(latents.shape, torch.Generator().manual_seed(0), drop=False))
     drawn = torch.rand(64, generator=torch.Generator().manual_seed(0))
@@ -73,7 +73,7 @@ def test_drop_zeroes_whole_actions_at_its_rate():
 def test_euler_steps_along_the_true_velocity_recover_the_data(monkeypatch):
     model, x0 = awake().world_model, torch.randn(1, 3, 4, 4, 4)
 
-    def true_velocity(x, t_BT, modulation, past):
+    def true_velocity(x, t_BT, modulation, past, fps_B):
         data = x0[:, 1:]
         t = (t_BT / 1000).clamp(min=1e-6)[:, :, None, None, None]
         return (data - x) / t

@@ -35,7 +35,7 @@ def plain_sample(model, context, z, generator):
     frames, known = z.shape[1] + 1, context.shape[1]
     x = torch.randn(len(z), frames, *context.shape[2:], generator=generator)
     x[:, :known] = context
-    times = shift_timesteps(torch.linspace(1, 0, model.flow.sampling_steps + 1), model.shift(frames))
+    times = shift_timesteps(torch.linspace(1, 0, model.flow.sampling_steps + 1), model.shift(frames, model.stdit3.side(*x.shape[-2:])))
     for now, after in zip(times[:-1], times[1:], strict=True):
         t = x.new_full(x.shape[:2], 1000 * float(now))
         t[:, :known] = 0

@@ -79,7 +79,8 @@ def test_a_table_sets_ours_beside_the_paper_s(root):
     assert "What the losses are worth" in page and page.count("0.5000 to 0.5000") == 12 and "Seeds of a number: 1, 2, 3, 4." in page
     assert "4 seeds (1, 2, 3, 4)" in page
     page = (root / "reports/table2_prediction.html").read_text()
-    assert page.count("<td>yes</td>") == 16 + 8 and page.count("<td>no</td>") == 8, "two of four metrics are better the higher they are"
+    assert page.count("<td>yes</td>") == 16 and page.count("<td>not run</td>") == 2 * 16, "guidance 1 and the mean have no rows here"
+    assert page.count("<td>as guided</td>") == page.count("<td>none</td>") == 8, "two of four metrics are better the higher they are"
     assert "Seeds of a number: 1." in page and "What the losses are worth" not in page
     assert "LPIPS x 100: ours is lpips_sim" in page and "FVD: ours is fvd_sim" in page and "16 of 16 rows agree" in page
     assert page.count("<small>other data</small>") == 4 * 16 and "to the paper</small>" not in page

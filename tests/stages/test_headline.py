@@ -15,7 +15,8 @@ from conftest import copy_repository
 from stages import headline
 from stages.headline import Step, go_on, headline_dials, missing, steps, workspace
 
-TRAINING = [f"train {run}" for run in ("pretrain", "lam", "warmup", "e2e", "naive_random", "naive_pretrained_idm", "both_random")]
+RUNS = ("pretrain", "lam", "fdm_without_actions", "warmup", "e2e", "naive_random", "naive_pretrained_idm", "both_random")
+TRAINING = [f"train {run}" for run in RUNS]
 FORKS = ["train e2e_from_2000", "train e2e_from_4000"]
 CORPORA = ("bodies", "sawyer", "fetch", "sawyer_corner", "pusher", "two_arms", "adroit")
 DATA = [*(f"simulate {corpus}" for corpus in CORPORA), "manifest", "clips", "vae", "latents"]
@@ -107,9 +108,9 @@ def test_nothing_is_begun_once_the_time_is_up(here, monkeypatch):
     order, now = steps(workspace(Path("work"), dials()), dials()), [0.0]
     monkeypatch.setattr(headline.time, "time", lambda: now[0])
     made = calls(monkeypatch, lambda name: now.__setitem__(0, now[0] + 10) or int(now[0] > 25))
-    assert "the time is up; 18 of 20 steps are left, simulate fetch first" in go_on(Path("work"), order, 25, reports=False)
+    assert "the time is up; 19 of 21 steps are left, simulate fetch first" in go_on(Path("work"), order, 25, reports=False)
     assert made == DATA[:3]
-    assert go_on(Path("work"), order, 25, reports=False).startswith("headline: the time is up; 20 of 20") and len(made) == 3
+    assert go_on(Path("work"), order, 25, reports=False).startswith("headline: the time is up; 21 of 21") and len(made) == 3
 
 
 @pytest.mark.graph

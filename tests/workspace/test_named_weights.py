@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from dials import edit
 
+from cola_world.training.vae import VAEPlan
 from cola_world.weights.public import Brought, read_table
 from cola_world.workspace import plan
 from cola_world.workspace.profile import load, read_profile
 
+PAPER = "stages/profiles/paper.yaml"
 TABLE = read_table(ROOT / "data" / "weights.yaml")
 
 
@@ -30,6 +33,17 @@ def test_the_papers_scale_takes_its_prior_and_its_vae_from_the_table(workspace):
     assert set(files["weights"]) == {"stdit3", "sdxl_vae"}
     assert files["pretrain"]["public"]["stdit3"]["sha256"] == TABLE["stdit3"].sha256
     assert list(files["vae"]["public"]) == ["sdxl_vae"] and not files["lam"]["public"]
+
+
+def test_the_own_vae_of_opensora_can_be_named_and_wants_clips_that_fit_it(workspace):
+    edit(workspace, "weights", {"stdit3": {}, "opensora_vae": {}}, PAPER)
+    with pytest.raises(ValueError, match="actions_per_latent_frame: 1 does not go with the VAE 'opensora'; the right one is 4"):
+        read_profile("paper", workspace)
+    edit(workspace, "system.action_adaln.actions_per_latent_frame", 4, PAPER)
+    edit(workspace, "clips.num_frames", 17, PAPER)
+    files = resolved(workspace, "paper")
+    made = VAEPlan.model_validate(files["vae"])
+    assert list(made.public) == ["opensora_vae"] and made.kind == "opensora"
 
 
 def test_a_wrong_key_beside_a_path_is_told_with_the_nearest(workspace):

@@ -26,16 +26,18 @@ class Shapes(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """RGB [B, T, 3, Y, X], uint8 or in [0, 1], and VAE latents of the same clips [B, L, C, y, x].
+    """RGB [B, T, 3, Y, X], uint8 or in [0, 1], VAE latents of the same clips [B, L, C, y, x], and the frames a second
+    of each [B], if they are known.
 
     L = T unless the VAE joins frames.
     """
 
     video: Tensor
     latents: Tensor
+    fps: Tensor | None = None
 
     def each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        return Batch(*map(function, self))
+        return Batch(*(None if values is None else function(values) for values in self))
 
 
 class Views:
@@ -84,7 +86,7 @@ class CachedBatches:
     def gather(self, indices_BT: np.ndarray, view_B: np.ndarray) -> Batch:
         video = channels_first(self.views.cut(self.cache.frames, indices_BT, view_B))
         where = (view_B, indices_BT[:, 0]) if self.by_clip else (view_B[:, None], indices_BT)
-        return Batch(video, torch.from_numpy(self.latents[where]).float())
+        return Batch(video, torch.from_numpy(self.latents[where]).float(), torch.from_numpy(self.cache.fps_of(indices_BT)).float())
 
     def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch:
         """Read `clips` of the training batch of `step`, and no others. Raises ValueError if they cannot be cropped."""

@@ -64,6 +64,11 @@ class ClipCache:
         first = indices[..., 0] if indices.ndim > 1 else indices
         return np.searchsorted(self.episodes["offset"].to_numpy(), first, side="right") - 1
 
+    def fps_of(self, clips_NT: np.ndarray) -> np.ndarray:
+        """Return the frames a second of each clip [N], whose frames lie the corpus's stride apart."""
+        rows = self.episodes.iloc[self.episode_of(clips_NT)]
+        return (rows["fps"] / rows["stride"]).to_numpy(np.float32)
+
     def partners(self, clips_NT: np.ndarray) -> np.ndarray:
         """Return for each clip the number of another, int64 [N]: of the same episode where there is one, else of the same
         corpus, else any.

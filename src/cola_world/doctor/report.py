@@ -71,7 +71,7 @@ def examine(
     rows = named_weights(profile, read_table(root / "data" / "weights.yaml"))
     supplies, corpora = find_corpora(params, profile, root)
     machine = machine_for(params.scale, devices, memory_gb, peak_tflops)
-    vae = meta_vae(profile.vae.kind, profile.vae.model)
+    vae = meta_vae(profile.vae_kind, profile.vae.model)
     clips = profile.clips
     shapes = Shapes((clips.num_frames, 3, clips.crop, clips.crop), vae.latent_shape(clips.num_frames, clips.crop, clips.crop))
     taken = {row.replaces: name for name, row in rows.items()}

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from cola_world.data.batches import Batch, CachedBatches
-from cola_world.evaluation.prediction import PredictionConfig, Sampling, given_frames, load_system, predict
+from cola_world.evaluation.prediction import PredictionConfig, Sampling, given_frames, has_fdm, load_system, predict, predict_by_fdm
 from cola_world.evaluation.rows import write_rows
 from cola_world.metrics.encoder import SimEncoder
 from cola_world.metrics.metric_types import ClipFeatures, FrameMetric
@@ -38,6 +38,7 @@ from cola_world.training.plan import RunPlan
 from cola_world.weights.public import PublicFile
 
 COPIED = "the last given frame copied"
+BY_FDM = "imagined by the FDM of the LAM"
 
 
 class Group(Config):
@@ -122,7 +123,8 @@ def measuring_code() -> dict[str, str]:
 def measured(plan: PredictionPlan, steps: int, seed: int, folders: Folders, progress: Progress) -> Iterator[dict[str, Any]]:
     """Yield corpus (a group of them), metric, value and protocol of each number."""
     tools = open_tools(folders, tuple(sorted(plan.networks.items())))
-    system = load_system(plan.run.system, plan.run.line(folders.runs, seed, steps)).to(tools.device)
+    line = plan.run.line(folders.runs, seed, steps)
+    system, with_fdm = load_system(plan.run.system, line).to(tools.device), has_fdm(line)
     clips_of, ways = {name: heldout(plan, group, folders) for name, group in plan.groups.items()}, plan.prediction.ways()
     for number, (name, ending) in enumerate(itertools.product(plan.groups, ways)):
         group, clips = plan.groups[name], clips_of[name]
@@ -135,9 +137,9 @@ def measured(plan: PredictionPlan, steps: int, seed: int, folders: Folders, prog
             for metric, value in score.rows(ending).items():
                 protocol = f"{score.protocol}; {group}; {ways[ending]}"
                 yield {"corpus": name, "metric": metric, "value": f"{value:.6g}", "protocol": protocol}
-        if ending == "":
-            for metric, (value, protocol, _) in copied(clips, given_frames(system, tools.vae), tools).items():
-                yield {"corpus": name, "metric": f"{metric}_copied", "value": f"{value:.6g}", "protocol": f"{protocol}; {group}; {COPIED}"}
+        for kind, how, found in beside(system, clips, with_fdm, plan, tools) if ending == "" else ():
+            for metric, (value, protocol, _) in found.items():
+                yield {"corpus": name, "metric": f"{metric}_{kind}", "value": f"{value:.6g}", "protocol": f"{protocol}; {group}; {how}"}
 
 
 def part_of(progress: Progress, number: int, parts: int, clips: int) -> Callable[[int], None]:
@@ -157,12 +159,23 @@ def scores_of(
     return scores
 
 
-def copied(clips: Batch, given: int, tools: Tools) -> dict[str, Measured]:
-    """Return the metrics of copying the last given frame, which any prediction should beat."""
-    real = unit_pixels(clips.video)
+def beside(
+    system: System, clips: Batch, with_fdm: bool, plan: PredictionPlan, tools: Tools
+) -> Iterator[tuple[str, str, dict[str, Measured]]]:
+    """Yield name, description and metrics of what stands beside a prediction: the last given frame copied, which any
+    should beat, and the LAM's own FDM, if it has a trained one.
+    """
+    real, given = unit_pixels(clips.video), given_frames(system, tools.vae)
     still = torch.cat((real[:, :given], real[:, given - 1 : given].expand_as(real[:, given:])), 1)
+    yield "copied", COPIED, of_videos(still, real, given, tools)
+    if with_fdm:
+        imagined = predict_by_fdm(system, clips, given, plan.prediction.clips_at_a_time)
+        yield "fdm", BY_FDM, of_videos(imagined, real, given, tools)
+
+
+def of_videos(videos: torch.Tensor, real: torch.Tensor, given: int, tools: Tools) -> dict[str, Measured]:
     measuring = VideoMetrics(given, tools.metrics, tools.device)
-    measuring.update(still, real)
+    measuring.update(videos, real)
     return measuring.results()
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from cola_world.data.batches import Batch
 from cola_world.models.config import Config
@@ -51,6 +52,29 @@ class PredictionConfig(Config):
         return {"": Sampling(self.steps, self.guidance), "_guidance1": Sampling(self.steps, 1.0), "_mean": Sampling(1, 1.0)}
 
 
+def has_fdm(files: list[Path]) -> bool:
+    """Tell whether one of the snapshots brings a trained FDM."""
+    return any(name.startswith("fdm.") for file in files for name in checkpoint.load(file)[0])
+
+
+@torch.no_grad()
+def predict_by_fdm(system: System, clips: Batch, given: int, clips_at_a_time: int) -> Tensor:
+    """Predict each clip by the LAM's own FDM, from its last given frame on -> as `predict`.
+
+    not in paper: because 3.1 says that the FDM predicts much worse than the world model and not how it was measured,
+    it imagines each frame from its own last one, and its picture is brought from the LAM's resolution to the clip's.
+    """
+    device, videos = next(system.parameters()).device, []
+    for own in clips.video.split(clips_at_a_time):
+        video = own.to(device)
+        actions_BAZ = system.lam.latent_actions(video).z_BAMZ.flatten(2)[:, given - 1 :]
+        imagined = system.lam.fdm.imagine(system.lam.video(video)[:, given - 1], actions_BAZ)
+        size = video.shape[-2:]
+        pictures = F.interpolate(imagined.flatten(0, 1), size=size, mode="bilinear", antialias=True).unflatten(0, imagined.shape[:2])
+        videos.append(torch.cat((unit_pixels(video[:, :given]), pictures.clamp(0, 1)), 1).cpu())
+    return torch.cat(videos)
+
+
 def load_system(config: SystemConfig, files: list[Path]) -> System:
     """Load the system from snapshots, of which a later one wins."""
     system = System(config, seed=0)
@@ -81,10 +105,12 @@ def predict(
     device, known, given = next(system.parameters()).device, system.config.flow.context_frames, given_frames(system, vae)
     noise = torch.randn(clips.latents.shape, generator=torch.Generator().manual_seed(NOISE_SEED))
     videos = []
-    for own in zip(*(values.split(clips_at_a_time) for values in (*clips, noise)), strict=True):
-        video, latents_NLCyx, noise_NLCyx = (values.to(device) for values in own)
+    fps = torch.full((len(noise),), system.config.stdit3.fps) if clips.fps is None else clips.fps
+    parts = (values.split(clips_at_a_time) for values in (clips.video, clips.latents, noise, fps))
+    for own in zip(*parts, strict=True):
+        video, latents_NLCyx, noise_NLCyx, fps_N = (values.to(device) for values in own)
         actions = system.lam.latent_actions(video).z_BAMZ.flatten(2)
-        imagined = system.world_model.denoise(latents_NLCyx[:, :known], actions, noise_NLCyx, *sampling)
+        imagined = system.world_model.denoise(latents_NLCyx[:, :known], actions, noise_NLCyx, *sampling, fps_B=fps_N)
         predicted = vae.decode(imagined, video.shape[1])
         videos.append(torch.cat((unit_pixels(video[:, :given]), predicted[:, given:]), 1).cpu())
         progress(sum(map(len, videos)))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cola_world.models.config import Config
 from cola_world.models.layers import Attention, SwiGLU, initialise_linear, sincos_2d
-from cola_world.models.pixels import normalise_pixels
+from cola_world.models.pixels import normalise_pixels, unnormalise_pixels
 
 
 class FDMConfig(Config):
@@ -63,6 +63,17 @@ class FDM(nn.Module):
         for block in self.blocks:
             x_NLD = block(x_NLD)
         return self.out(self.norm(x_NLD[:, 1:]))
+
+    def imagine(self, frame_BCYX: Tensor, action_BAZ: Tensor) -> Tensor:
+        """frame: RGB in [0, 1] [B, 3, size, size] -> the frames that the actions lead to [B, A, 3, size, size], each from the
+        one imagined before.
+        """
+        p, grid, frame, imagined = self.config.patch_size, self.config.image_size // self.config.patch_size, frame_BCYX, []
+        for action_BZ in action_BAZ.unbind(1):
+            patches_BSE = self(normalise_pixels(frame), action_BZ)
+            frame = unnormalise_pixels(rearrange(patches_BSE, "b (y x) (c p q) -> b c (y p) (x q)", y=grid, p=p, q=p))
+            imagined.append(frame)
+        return torch.stack(imagined, dim=1)
 
     def loss(self, video_BTCYX: Tensor, action_BAZ: Tensor | None) -> Tensor:
         """Return the mean squared error of the next frames of each clip [B] (paper B.3); without actions, theirs are zero.

@@ -50,12 +50,12 @@ class FlowDraws(NamedTuple):
         return FlowDraws(*(None if values is None else function(values) for values in self))
 
 
-def resolution_ratio(height: int, width: int, frames: int, scale: float = 1.0) -> float:
+def resolution_ratio(height: float, width: float, frames: int, scale: float = 1.0) -> float:
     """Return OpenSora's shift for the size of a clip: sqrt(pixels / 512^2) * sqrt(latent frames). It is never zero."""
     return math.sqrt(height * width / 512**2) * math.sqrt(frames) * scale
 
 
-def shift_of(config: FlowConfig, side: int, frames: int) -> float:
+def shift_of(config: FlowConfig, side: float, frames: int) -> float:
     """Return the shift for clips of `frames` latent frames of `side` x `side` pixels."""
     return resolution_ratio(side, side, frames) if config.shift == "size" else config.shift
 

@@ -37,6 +37,12 @@ def pixel_statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, 
     return tuple(torch.tensor(values, device=device, dtype=dtype).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
 
 
+def unnormalise_pixels(pixels_BTCYX: Tensor) -> Tensor:
+    """Undo `normalise_pixels`, and cut off what leaves [0, 1]."""
+    mean_C11, std_C11 = pixel_statistics(pixels_BTCYX.device, pixels_BTCYX.dtype)
+    return (pixels_BTCYX * std_C11 + mean_C11).clamp(0, 1)
+
+
 def normalise_pixels(video_BTCYX: Tensor) -> Tensor:
     """Normalise RGB in [0, 1] by the ImageNet statistics."""
     mean_C11, std_C11 = pixel_statistics(video_BTCYX.device, video_BTCYX.dtype)

@@ -6,16 +6,18 @@ Shape letters: B clips, T latent frames, C channels, Y X latent pixels, S patche
 
 import math
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from pydantic import Field
 from torch import Tensor, nn
 
 from cola_world.models.config import Config
 from cola_world.models.layers import MLP, Attention, KVCache, RotaryEmbedding, in_fp32, initialise_linear, modulate, sincos_2d
 
+PIXELS_PER_LATENT = 8  # along a side, of all public VAEs
 BLOCK = re.compile(r"stdit3\.(?:spatial|temporal)_blocks\.(\d+)\.")
 
 
@@ -27,9 +29,13 @@ class STDiT3Config(Config):
     heads: int
     channels: int = 4
     patch_size: int = 2
-    pixel_size: int = 256
+    pixel_size: int | Literal["clip"] = Field(256, description="side of the clips in pixels, or `clip`: eight times that of their latents")
     reference_size: int = 512
-    fps: float = 10.0
+    # not in paper: because it names no frame rate, that of the data is taken clip by clip, and this one where none is known.
+    fps: float = Field(10.0, gt=0, description="frames a second of clips that do not say theirs")
+    # not in paper: because OpenSora v1.2 casts timesteps to the type of its weights, bf16, before it embeds them, its
+    # public weights have met only those values, of which 123 lie above 512.
+    bf16_timesteps: bool = False
 
 
 def beyond_depth(name: str, depth: int) -> bool:
@@ -129,6 +135,8 @@ class PatchEmbedder(nn.Module):
     def forward(self, x_BTCYX: Tensor) -> Tensor:
         # A kernel that is its stride is a matrix product on folded patches, far faster than conv3d on a CPU.
         p = self.proj.kernel_size[-1]
+        height, width = x_BTCYX.shape[-2:]
+        x_BTCYX = F.pad(x_BTCYX, (0, -width % p, 0, -height % p))  # as the public model does; `forward` cuts it off again
         patches = rearrange(x_BTCYX, "b t c (y p) (x q) -> b t (y x) (c p q)", p=p, q=p)
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
@@ -178,26 +186,37 @@ class STDiT3(nn.Module):
         for block in self.temporal_blocks:
             block.attn.causal = causal
 
-    def positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
+    def side(self, height: int, width: int) -> float:
+        """Return the side in pixels of clips whose latents are height x width: their geometric mean, or the config's."""
+        size = self.config.pixel_size
+        return PIXELS_PER_LATENT * math.sqrt(height * width) if size == "clip" else size
+
+    def positions(self, rows: int, columns: int, side: float, device: torch.device) -> Tensor:
         """Return a 2-D table scaled so that positions mean the same at every resolution."""
-        scale = self.config.pixel_size / self.config.reference_size
+        scale = side / self.config.reference_size
         base = round(math.sqrt(rows * columns))
         return sincos_2d(self.config.width, rows, columns, extent=base / scale, device=device)
 
-    def embed(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None, start: int) -> Embedded:
+    def grid(self, x_BTCYX: Tensor) -> tuple[int, int]:
+        """Return rows and columns of patches; the last ones may reach beyond the latents."""
+        rows, columns = (-(-size // self.config.patch_size) for size in x_BTCYX.shape[-2:])
+        return rows, columns
+
+    def embed(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None, fps_B: Tensor | None, start: int) -> Embedded:
         """Embed the inputs of the blocks; `start` is the position of the first frame in time."""
-        rows, columns = (size // self.config.patch_size for size in x_BTCYX.shape[-2:])
-        x_BTSD = self.x_embedder(x_BTCYX) + self.positions(rows, columns, x_BTCYX.device).to(x_BTCYX)
-        t_BTD = self.t_embedder(t_BT) + self.fps_embedder(t_BT.new_full((1, 1), self.config.fps))
+        positions_SD = self.positions(*self.grid(x_BTCYX), self.side(*x_BTCYX.shape[-2:]), x_BTCYX.device)
+        x_BTSD = self.x_embedder(x_BTCYX) + positions_SD.to(x_BTCYX)
+        rate_B1 = t_BT.new_full((1, 1), self.config.fps) if fps_B is None else fps_B[:, None]
+        t_BTD = self.t_embedder(t_BT.bfloat16() if self.config.bf16_timesteps else t_BT) + self.fps_embedder(rate_B1)
         modulation = self.t_block(t_BTD).unflatten(-1, (6, self.config.width))
         if action_BT6D is not None:
             modulation = modulation + action_BT6D
         return Embedded(x_BTSD, t_BTD, modulation, self.rope(x_BTSD.shape[1], start))
 
-    def cache_context(self, x_BTCYX: Tensor, action_BT6D: Tensor | None = None) -> ContextCache:
+    def cache_context(self, x_BTCYX: Tensor, action_BT6D: Tensor | None = None, fps_B: Tensor | None = None) -> ContextCache:
         """Run clean context frames once and keep what later frames attend to: keys and values of each temporal block."""
         past = ContextCache(self.config.depth, x_BTCYX.shape[1])
-        x_BTSD, _, modulation, rotary = self.embed(x_BTCYX, x_BTCYX.new_zeros(x_BTCYX.shape[:2]), action_BT6D, start=0)
+        x_BTSD, _, modulation, rotary = self.embed(x_BTCYX, x_BTCYX.new_zeros(x_BTCYX.shape[:2]), action_BT6D, fps_B, start=0)
         for spatial, temporal, own in zip(self.spatial_blocks, self.temporal_blocks, past.blocks, strict=True):
             x_BTSD = spatial(x_BTSD, modulation)
             if own is past.blocks[-1]:
@@ -206,18 +225,26 @@ class STDiT3(nn.Module):
                 x_BTSD = temporal(x_BTSD, modulation, rotary, own)
         return past
 
-    def forward(self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None, past: ContextCache | None = None) -> Tensor:
-        """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames -> velocity, same shape as x, fp32.
+    def forward(
+        self,
+        x_BTCYX: Tensor,
+        t_BT: Tensor,
+        action_BT6D: Tensor | None = None,
+        past: ContextCache | None = None,
+        fps_B: Tensor | None = None,
+    ) -> Tensor:
+        """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames; fps: frames a second of each clip, the
+        config's if not given -> velocity, same shape as x, fp32.
 
         With `past`, x are the frames that follow the cached ones. Causal time attention and spatial attention within
         a frame make the result equal to that of one call with all frames.
         """
-        x_BTSD, t_BTD, modulation, rotary = self.embed(x_BTCYX, t_BT, action_BT6D, start=past.frames if past else 0)
+        x_BTSD, t_BTD, modulation, rotary = self.embed(x_BTCYX, t_BT, action_BT6D, fps_B, start=past.frames if past else 0)
         pasts = past.blocks if past else [None] * self.config.depth
         for spatial, temporal, before in zip(self.spatial_blocks, self.temporal_blocks, pasts, strict=True):
             x_BTSD = spatial(x_BTSD, modulation)
             x_BTSD = temporal(x_BTSD, modulation, rotary, before)
         out = self.final_layer(x_BTSD, t_BTD).float()
-        p = self.config.patch_size
-        out = rearrange(out, "b t (y x) (p q c) -> b t c (y p) (x q)", y=x_BTCYX.shape[-2] // p, p=p, q=p)
-        return out[:, :, : self.config.channels]
+        p, (height, width) = self.config.patch_size, x_BTCYX.shape[-2:]
+        out = rearrange(out, "b t (y x) (p q c) -> b t c (y p) (x q)", y=self.grid(x_BTCYX)[0], p=p, q=p)
+        return out[:, :, : self.config.channels, :height, :width]

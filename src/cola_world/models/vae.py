@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 VAEKind = Literal["small", "sdxl", "opensora"]
 FRAMES_PER_LATENT: dict[VAEKind, int] = {"small": 1, "sdxl": 1, "opensora": 4}
+# Rows of data/weights.yaml that take the place of a VAE, and what they are.
+PUBLIC_VAES: dict[str, VAEKind] = {"sdxl_vae": "sdxl", "pixart_vae": "sdxl", "opensora_vae": "opensora"}
+
 
 class VAE(Protocol):
     """The interface between pixels and the world model. Latents have about zero mean and unit variance."""

@@ -25,7 +25,7 @@ class WorldModel(nn.Module):
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, drop: bool) -> FlowDraws:
         """Draw the random numbers for latents of `shape` [B, T, C, Y, X]; with `drop`, also which actions are kept."""
         clips, frames = shape[:2]
-        t_B = sample_timesteps(self.flow, clips, self.shift(frames), generator)
+        t_B = sample_timesteps(self.flow, clips, self.shift(frames, self.stdit3.side(*shape[-2:])), generator)
         eps = torch.randn(shape, generator=generator)
         return FlowDraws(t_B, eps, self.kept(clips, frames - 1, generator) if drop else None)
 
@@ -34,29 +34,34 @@ class WorldModel(nn.Module):
         keep_BG = torch.rand(clips, groups, generator=generator) >= self.flow.action_drop
         return keep_BG & (torch.rand(clips, 1, generator=generator) >= self.flow.clip_drop)
 
-    def loss(self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, draws: FlowDraws) -> Tensor:
-        """Return the flow loss of each clip [B]. Without `z_BAZ` it is that of video alone, as in pre-training."""
+    def loss(self, x0_BTCYX: Tensor, z_BAZ: Tensor | None, draws: FlowDraws, fps_B: Tensor | None = None) -> Tensor:
+        """Return the flow loss of each clip [B]. Without `z_BAZ` it is that of video alone, as in pre-training.
+
+        `fps` are the clips' frames a second, the config's where they are not given.
+        """
         x_t, t_BT = noised(x0_BTCYX, draws.eps_BTCYX, draws.t_B, self.flow.context_frames)
         z_BGZ = None if z_BAZ is None else self.action_adaln.group(z_BAZ)
         if z_BGZ is not None and draws.keep_BA is not None:
             z_BGZ = drop_actions(z_BGZ, draws.keep_BA)
         modulation = None if z_BGZ is None else self.action_adaln(z_BGZ)
-        velocity = self.stdit3(x_t, 1000 * t_BT, modulation)
+        velocity = self.stdit3(x_t, 1000 * t_BT, modulation, fps_B=fps_B)
         return flow_loss(velocity, x0_BTCYX, draws.eps_BTCYX, self.flow.context_frames)
 
-    def shift(self, frames: int) -> float:
-        """Return how far timesteps move towards noise for clips of `frames` latent frames."""
-        return shift_of(self.flow, self.stdit3.config.pixel_size, frames)
+    def shift(self, frames: int, side: float) -> float:
+        """Return how far timesteps move towards noise for clips of `frames` latent frames of side x side pixels."""
+        return shift_of(self.flow, side, frames)
 
-    def sample(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator, fps_B: Tensor | None = None) -> Tensor:
         """Imagine G + 1 latent frames from K clean ones and A actions -> [B, G + 1, C, Y, X]."""
         frames = z_BAZ.shape[1] // self.action_adaln.config.actions_per_latent_frame + 1
-        return self.denoise(context_BKCYX, z_BAZ, torch.randn(len(z_BAZ), frames, *context_BKCYX.shape[2:], generator=generator))
+        noise = torch.randn(len(z_BAZ), frames, *context_BKCYX.shape[2:], generator=generator)
+        return self.denoise(context_BKCYX, z_BAZ, noise, fps_B=fps_B)
 
     @torch.no_grad()
     def denoise(
-        self, context_BKCYX: Tensor, z_BAZ: Tensor, noise_BTCYX: Tensor, steps: int | None = None, guidance: float | None = None
-    ) -> Tensor:
+        self, context_BKCYX: Tensor, z_BAZ: Tensor, noise_BTCYX: Tensor,
+        steps: int | None = None, guidance: float | None = None, fps_B: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """`sample` with given noise for each of the T = G + 1 frames, of which the K clean ones ignore theirs: guided
         Euler steps from t = 1 to 0, the clean frames read once.
 
@@ -69,12 +74,13 @@ class WorldModel(nn.Module):
         # training does.
         halves = 1 if guidance == 1 else 2
         modulation = torch.cat((self.action_adaln(z_BGZ), *([self.unconditional(z_BGZ)] if halves == 2 else [])))
-        past = self.stdit3.cache_context(context_BKCYX.repeat(halves, 1, 1, 1, 1), modulation[:, :context])
+        rates = None if fps_B is None else fps_B.repeat(halves)
+        past = self.stdit3.cache_context(context_BKCYX.repeat(halves, 1, 1, 1, 1), modulation[:, :context], rates)
         x = noise_BTCYX[:, context:].to(context_BKCYX)
-        times = shift_timesteps(torch.linspace(1, 0, steps + 1), self.shift(noise_BTCYX.shape[1]))
+        times = shift_timesteps(torch.linspace(1, 0, steps + 1), self.shift(noise_BTCYX.shape[1], self.stdit3.side(*x.shape[-2:])))
         for now, after in zip(times[:-1], times[1:], strict=True):
             t_BT = x.new_full((halves * len(x), x.shape[1]), 1000 * float(now))
-            velocities = self.stdit3(x.repeat(halves, 1, 1, 1, 1), t_BT, modulation[:, context:], past)
+            velocities = self.stdit3(x.repeat(halves, 1, 1, 1, 1), t_BT, modulation[:, context:], past, rates)
             with_action, without = velocities[: len(x)], velocities[-len(x) :]
             velocity = without + guidance * (with_action - without)
             x = x + velocity * (now - after)
@@ -93,7 +99,9 @@ class WorldModel(nn.Module):
         own = torch.arange(groups, device=z_BGZ.device)
         return F.pad(modulation[:, own, own + 1], (0, 0, 0, 0, 1, 0))
 
-    def rollout(self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator, window: int) -> Iterator[Tensor]:
+    def rollout(
+        self, context_BKCYX: Tensor, z_BAZ: Tensor, generator: torch.Generator, window: int, fps_B: Tensor | None = None
+    ) -> Iterator[Tensor]:
         """`sample` for any length: yields the imagined frames, [B, at most window - K, C, Y, X] at a time.
 
         Raises ValueError if a window of that many latent frames leaves no room behind its context.
@@ -104,6 +112,6 @@ class WorldModel(nn.Module):
         # not in paper: because the paper does not say how longer videos are imagined, a window is as long as a
         # training clip and begins with the last K frames of the one before.
         for start in range(0, z_BAZ.shape[1] // size + 1 - context, window - context):
-            frames = self.sample(context_BKCYX, z_BAZ[:, start * size : (start + window - 1) * size], generator)
+            frames = self.sample(context_BKCYX, z_BAZ[:, start * size : (start + window - 1) * size], generator, fps_B)
             context_BKCYX = frames[:, -context:]
             yield frames[:, context:]

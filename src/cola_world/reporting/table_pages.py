@@ -27,12 +27,15 @@ SKILL = (
 )
 COPIES = (
     "To copy the given frame is to say that nothing moves. A prediction is one sampled future of many, and by PSNR even a good one may be "
-    "further from the real one than the frame that both begin with; methods that come no closer say little by leading others."
+    "further from the real one than the frame that both begin with; methods that come no closer say little by leading others. Guidance "
+    "multiplies what the actions change, errors included; 1 is the conditional model alone. The mean is what the model predicts in a "
+    "single step: a sample pays the variance of what cannot be known twice, the copied frame and the mean once."
 )
 OTHER_DATA = (
     "Data sets are the paper's names; data/paper/standins.yaml says what stands in for each of them here. A difference to the paper's "
     "number is given on the paper's own data alone; on other data, numbers of one table compare with each other and not with the paper's."
 )
+SAMPLED = ("as guided", "guidance 1", "mean")
 LEADS = (
     "A lead is the winner's over the next best: over paired seeds with its bootstrap interval or, with one seed, from end to end of the "
     "two intervals, which tells nothing of what another seed would give. A win is clear when its lead over every other method is "
@@ -103,17 +106,25 @@ class TablePage(Page):
         return html.section("What the losses are worth", html.table(head, rows, "numbers"), html.paragraph(SKILL, "note"))
 
     def copies(self) -> HTML:
-        """Show what predictions are worth: the best of ours beside the copied last given frame."""
+        """Show what predictions are worth: the best of ours beside the copied last given frame, with other sampling too."""
         rows = []
         for corpus, name in itertools.product(self.corpora, [metric for metric in self.metrics if metric.startswith("video/")]):
             found = [cell for cell in self.cells if (cell.corpus, cell.metric) == (corpus, name) and cell.ours]
             if found:
                 metric, cell = METRICS[name], max(found, key=lambda cell: METRICS[cell.metric].sign * cell.ours.mean)
                 still = estimate(cell.place.of(self.rows), f"{cell.name}_copied", metric.scale).mean
-                better = "yes" if metric.sign * (cell.ours.mean - still) > 0 else "no"
-                rows.append([corpus, metric.label, cell.method, amount(cell.ours.mean, name), amount(still, name), better])
-        head = ["data", "metric", "best of ours", "its value", "the given frame, copied", "better than that"]
+                ways = [self.sampled(cell, ending) for ending in ("", "_guidance1", "_mean")]
+                better = [value is not None and metric.sign * (value - still) > 0 for value in ways]
+                told = [NOT_RUN if value is None else amount(value, name) for value in ways]
+                which = ", ".join(label for label, wins in zip(SAMPLED, better, strict=True) if wins)
+                rows.append([corpus, metric.label, cell.method, *told, amount(still, name), which or "none"])
+        head = ["data", "metric", "best of ours", *SAMPLED, "the given frame, copied", "better than that"]
         return html.section("What the predictions are worth", html.table(head, rows, "verdicts"), html.paragraph(COPIES, "note"))
+
+    def sampled(self, cell: Cell, ending: str) -> float | None:
+        """Return the mean over seeds of the cell's metric with another way of sampling, or None where it has no row."""
+        rows, name = cell.place.of(self.rows), f"{cell.name}{ending}"
+        return estimate(rows, name, METRICS[cell.metric].scale).mean if name in set(rows["metric"]) else None
 
     def winners(self) -> HTML:
         """Show who wins each row, in the paper and here."""

@@ -118,7 +118,10 @@ class HeldOut:
 
     def drawn_flow_loss(self, actions: Tensor | None, generator: torch.Generator) -> Tensor:
         draws = self.system.world_model.draw(self.clips.latents.shape, generator, drop=False)
-        values = (self.clips.latents, draws.t_B, draws.eps_BTCYX, *([] if actions is None else [actions]))
+        fps = self.clips.fps
+        if fps is None:
+            fps = torch.full_like(draws.t_B, self.system.config.stdit3.fps)
+        values = (self.clips.latents, draws.t_B, draws.eps_BTCYX, fps, *([] if actions is None else [actions]))
         return self.gathered(self.each(flow_loss, *values))
 
     def pixel_loss(self, actions: Tensor | None) -> Tensor:
@@ -130,8 +133,8 @@ def latent_actions(system: System, video: Tensor) -> LatentActions:
     return system.lam.latent_actions(video)
 
 
-def flow_loss(system: System, latents: Tensor, t_B: Tensor, eps: Tensor, actions: Tensor | None = None) -> Tensor:
-    return system.world_model.loss(latents, actions, FlowDraws(t_B, eps, None))
+def flow_loss(system: System, latents: Tensor, t_B: Tensor, eps: Tensor, fps_B: Tensor, actions: Tensor | None = None) -> Tensor:
+    return system.world_model.loss(latents, actions, FlowDraws(t_B, eps, None), fps_B)
 
 
 def pixel_loss(system: System, video: Tensor, actions: Tensor | None = None) -> Tensor:

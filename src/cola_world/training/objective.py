@@ -76,5 +76,5 @@ def phase_losses(system: System, phase: Phase, batch: Batch, draws: Draws) -> di
     if "pixel" in phase.losses:
         losses["pixel"] = system.lam.fdm.loss(video, action_BAZ).mean()
     if "flow" in phase.losses:
-        losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, draws.flow).mean()
+        losses["flow"] = system.world_model.loss(batch.latents, action_BAZ, draws.flow, batch.fps).mean()
     return {name: losses[name] for name in phase.losses}

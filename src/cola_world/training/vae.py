@@ -23,7 +23,7 @@ from cola_world.models.autoencoder import SDXL, VAEConfig, build_autoencoder, en
 from cola_world.models.config import Config
 from cola_world.models.layers import step_generator
 from cola_world.models.pixels import channels_first, unit_pixels
-from cola_world.models.vae import VAEKind
+from cola_world.models.vae import PUBLIC_VAES, VAEKind
 from cola_world.running.deadline import SAVE_EVERY_S, late, stopped
 from cola_world.running.device import own_device
 from cola_world.running.files import fingerprint, locked, scratch
@@ -70,6 +70,10 @@ class VAEPlan(Config):
     views: int = Field(ge=1)
     public: dict[str, PublicFile] = Field({}, description="the row of data/weights.yaml that takes the place of training, if any")
 
+    @property
+    def kind(self) -> VAEKind:
+        return next((PUBLIC_VAES[name] for name in self.public), self.vae.kind)
+
 
 def make_vae(clips: Path, plan: VAEPlan, out: Path, progress: Progress, public: Path | None = None) -> None:
     """Write the VAE to `out`, in the layout that `load_vae` reads. `public` is the verified file of the plan's row,
@@ -78,11 +82,11 @@ def make_vae(clips: Path, plan: VAEPlan, out: Path, progress: Progress, public: 
     Calls `progress(step, steps)` now and then.
     """
     source = plan.vae
-    if source.kind == "opensora":
+    if plan.kind == "opensora":
         from cola_world.models.opensora_vae import OpenSoraVAE
 
-        return OpenSoraVAE.read_public(Path(source.path)).save(out)
-    if public or source.kind == "sdxl":
+        return OpenSoraVAE.read_public(public or Path(source.path)).save(out)
+    if plan.kind == "sdxl":
         model = read_sdxl(public or Path(source.path), source.model or SDXL).to(own_device())
     else:
         model = train_vae(clips, plan, lambda step, mse: progress(step, source.steps))

@@ -18,7 +18,7 @@ from cola_world.metrics.encoder_training import EncoderTraining
 from cola_world.models.config import Config
 from cola_world.models.opensora_vae import MICRO_FRAMES
 from cola_world.models.system import SystemConfig
-from cola_world.models.vae import FRAMES_PER_LATENT
+from cola_world.models.vae import FRAMES_PER_LATENT, PUBLIC_VAES, VAEKind
 from cola_world.training.devices import DeviceConfig
 from cola_world.training.loop import TrainingConfig
 from cola_world.training.vae import VAESource
@@ -49,6 +49,11 @@ class Profile(Config):
     probe: ProbeConfig = ProbeConfig()
     weights: dict[str, Brought] = Field({}, description="rows of data/weights.yaml that take the place of training")
 
+    @property
+    def vae_kind(self) -> VAEKind:
+        """The kind of the VAE: that of the public file where `weights` names one."""
+        return next((kind for name, kind in PUBLIC_VAES.items() if name in self.weights), self.vae.kind)
+
     @model_validator(mode="after")
     def sizes_agree(self) -> Profile:
         for part in ("idm", "fdm"):
@@ -64,11 +69,11 @@ class Profile(Config):
     @model_validator(mode="after")
     def actions_meet_latents(self) -> Profile:
         """Each latent frame after the first needs as many actions as the VAE joins frames."""
-        joined, frames = FRAMES_PER_LATENT[self.vae.kind], self.clips.num_frames
+        joined, frames = FRAMES_PER_LATENT[self.vae_kind], self.clips.num_frames
         grouped = self.system.action_adaln.actions_per_latent_frame
         if grouped != joined:
             raise ValueError(
-                f"system.action_adaln.actions_per_latent_frame: {grouped} does not go with the VAE {self.vae.kind!r}; "
+                f"system.action_adaln.actions_per_latent_frame: {grouped} does not go with the VAE {self.vae_kind!r}; "
                 f"the right one is {joined}"
             )
         if joined > 1 and (frames % joined != 1 or frames > MICRO_FRAMES):
