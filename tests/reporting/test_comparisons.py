@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT
 
 from cola_world.reporting.claims import Claim, read_claims
-from cola_world.reporting.verdicts import judge
+from cola_world.reporting.verdicts import counted, judge
 
 RULES = read_claims(ROOT).rules
 
@@ -102,3 +102,11 @@ def test_a_tally_without_one_of_its_numbers_is_not_run():
         assert verdict(claim(tally=TALLY), table[~drop]) == "not run"
     one = table[(table["seed"] == 1) | (table["run"] == "a")]
     assert judge(claim(tally=TALLY), RULES, one, "cpu").seeds == 1
+
+
+def test_what_an_fdm_predicts_is_a_run_beside_it():
+    both = pd.concat([chain(12, 11), chain(10).assign(metric="video/psnr_fdm")])
+    rows = counted(both, RULES, "cpu")
+    better = claim(tally={"better": "a@1", "than": ["a/fdm@1"], "corpora": ["x"], "metrics": ["video/psnr"]})
+    assert judge(better, RULES, rows, "cpu").outcomes[0].numbers == ("1 of 1", "12 against 10")
+    assert counted(rows, RULES, "cpu").equals(rows)

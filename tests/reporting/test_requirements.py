@@ -6,14 +6,14 @@ import worlds
 from conftest import ROOT
 
 from cola_world.reporting.claims import read_claims
-from cola_world.reporting.verdicts import Judgement, judge
+from cola_world.reporting.verdicts import Judgement, counted, judge
 
 CLAIMS = read_claims(ROOT)
 
 
 @pytest.fixture(scope="module")
 def living(tmp_path_factory) -> pd.DataFrame:
-    return worlds.living(tmp_path_factory.mktemp("living"))
+    return counted(worlds.living(tmp_path_factory.mktemp("living")), CLAIMS.rules, "cpu")
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, str]:

@@ -31,11 +31,11 @@ COPIES = (
     "multiplies what the actions change, errors included; 1 is the conditional model alone. The mean is what the model predicts in a "
     "single step: a sample pays the variance of what cannot be known twice, the copied frame and the mean once."
 )
-SAMPLED = ("as guided", "guidance 1", "mean")
 OTHER_DATA = (
     "Data sets are the paper's names; data/paper/standins.yaml says what stands in for each of them here. A difference to the paper's "
     "number is given on the paper's own data alone; on other data, numbers of one table compare with each other and not with the paper's."
 )
+SAMPLED = ("as guided", "guidance 1", "mean")
 LEADS = (
     "A lead is the winner's over the next best: over paired seeds with its bootstrap interval or, with one seed, from end to end of the "
     "two intervals, which tells nothing of what another seed would give. A win is clear when its lead over every other method is "

@@ -55,8 +55,15 @@ class Judgement:
 
 
 def counted(rows: pd.DataFrame, rules: Rules, scale: str) -> pd.DataFrame:
-    """Return the rows that count for a verdict: those of the scale, without the seeds of the search."""
-    return rows[(rows["scale"] == scale) & ~rows["seed"].isin(rules.search_seeds)]
+    """Return the rows that count for a verdict: those of the scale, without the seeds of the search.
+
+    What the FDM of a run predicts is a run beside it: `video/psnr_fdm` of `wm` becomes `video/psnr` of `wm/fdm`.
+    """
+    kept = rows[(rows["scale"] == scale) & ~rows["seed"].isin(rules.search_seeds)]
+    fdm = kept["metric"].str.fullmatch("video/.*_fdm")
+    beside = kept[fdm]
+    beside = beside.assign(run=beside["run"] + "/fdm", metric=beside["metric"].str.removesuffix("_fdm"))
+    return pd.concat([kept[~fdm], beside], ignore_index=True)
 
 
 def judge(claim: Claim, rules: Rules, rows: pd.DataFrame, scale: str) -> Judgement:
