@@ -211,6 +211,7 @@ def write_ceilings(root: Path, seed: int) -> None:
     """Rows of the ceilings of one corpus, the camera's alone."""
     header = "run,snapshot,corpus,seed,metric,value,protocol"
     rows = [f"{name},0,sawyer,{seed},probe/r2_ridge/camera,{value},flow" for name, value in (("pixels", 0.91), ("supervised_idm", 0.82))]
+    rows.append(f"supervised_idm,0,sawyer,{seed},probe/skill/camera,-0.001,flow")
     (root / "runs" / "ceilings").mkdir(parents=True)
     (root / "runs" / "ceilings" / "ceilings.csv").write_text("\n".join([header, *rows]) + "\n")
     dump(root / "runs" / "plan" / "ceilings.json", {"scale": "cpu"})

@@ -79,8 +79,8 @@ def test_a_table_sets_ours_beside_the_paper_s(root):
     assert "reproduced</span> The jointly trained latent actions have the lower probing loss on most data sets." in page
     assert "What the losses are worth" in page and page.count("0.5000 to 0.5000") == 12 and "Seeds of a number: 1, 2, 3, 4." in page
     assert "What is read, and what could be" in page and page.count("<td>camera</td>") == 6, "a group without rows has none"
-    both = "<td>0.13</td><td>0.13</td><td>{}</td><td>{}</td><td>0.07</td><td>0.07</td>"
-    assert page.count(both.format("0.91", "0.82")) == 1 and page.count(both.format("–", "–")) == 5
+    row = "<td>0.13</td><td>0.13</td><td>{}</td><td>{}</td><td>0.07</td><td>0.07</td><td>–</td><td>{}</td>"
+    assert page.count(row.format("0.91", "0.82", "0.00")) == 1 and page.count(row.format("–", "–", "–")) == 5
     assert "4 seeds (1, 2, 3, 4)" in page
     page = (root / "reports/table2_prediction.html").read_text()
     assert page.count("<td>yes</td>") == 16 and page.count("<td>not run</td>") == 2 * 16, "guidance 1 and the mean have no rows here"

@@ -46,4 +46,4 @@ def section(rows: pd.DataFrame, cells: Sequence[Cell]) -> HTML:
 def score_of(place: Place, rows: pd.DataFrame, metric: str) -> str:
     chosen = place.of(rows)
     values = chosen.loc[chosen["metric"] == metric, "value"]
-    return f"{values.mean():.2f}" if len(values) else "–"
+    return f"{round(values.mean(), 2) + 0.0:.2f}" if len(values) else "–"  # + 0: no number is shown as -0.00
