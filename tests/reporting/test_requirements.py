@@ -28,6 +28,14 @@ def reason(rows: pd.DataFrame, claim: str) -> str:
     return judged(rows, claim).reason
 
 
+def test_a_stand_in_judges_no_claim_of_the_public_metric_at_the_papers_scale(tmp_path):
+    rows = worlds.living(tmp_path).assign(scale="paper")
+    kept = set(counted(rows, CLAIMS.rules, "paper")["metric"])
+    assert kept == {name for name in set(rows["metric"]) if "_sim" not in name} and "video/psnr" in kept
+    fvd = next(claim for claim in CLAIMS.claims if claim.predicate.lead)
+    assert judge(fvd, CLAIMS.rules, counted(rows, CLAIMS.rules, "paper"), "paper").verdict == "not run"
+
+
 def test_every_claim_names_runs_whose_actions_must_be_used():
     assert not [claim.id for claim in CLAIMS.claims if not claim.uses]
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cola_world.data.batches import Shapes
 from cola_world.doctor.estimate import Disk, Load, Machine, disk, load_of, machine_for, measured_utilisation, once
+from cola_world.doctor.frozen_loss import frozen_losses
 from cola_world.doctor.supplies import Supply, find_corpora, find_weights
 from cola_world.training.flops import meta_vae
 from cola_world.weights.public import read_table
@@ -17,7 +18,7 @@ from cola_world.workspace.faults import parse
 from cola_world.workspace.params import Params
 from cola_world.workspace.plan import named_weights
 from cola_world.workspace.profile import Profile, read_profile
-from cola_world.workspace.runs import run_plans
+from cola_world.workspace.runs import mixture, run_plans
 
 KEPT = ("data/clips", "data/latents", "runs")  # what is there already is kept or replaced
 
@@ -36,6 +37,7 @@ class Report(NamedTuple):
     free: int
     supplies: list[Supply]
     peak_measured: bool
+    frozen: dict[str, str]
 
     def rates(self) -> tuple[float, float]:
         """Return assumed and measured utilisation; the latter is NaN if unknown."""
@@ -68,7 +70,8 @@ def examine(
     """Read the workspace and estimate. Raises ValueError in one line for wrong dials."""
     params = read_params(root, scale)
     profile = read_profile(params.scale, root)
-    rows = named_weights(profile, read_table(root / "data" / "weights.yaml"))
+    table = read_table(root / "data" / "weights.yaml")
+    rows = named_weights(profile, table)
     supplies, corpora = find_corpora(params, profile, root)
     machine = machine_for(params.scale, devices, memory_gb, peak_tflops)
     vae = meta_vae(profile.vae_kind, profile.vae.model)
@@ -81,7 +84,7 @@ def examine(
     return Report(
         params.scale, profile, machine, loads, work, mfu / 100, measured_utilisation(loads, machine, root / "runs"),
         disk(profile, loads, vae, corpora), free_bytes(root), find_weights(profile, rows, root) + supplies,
-        machine.cpu and peak_tflops is None,
+        machine.cpu and peak_tflops is None, frozen_losses(profile, table | rows, mixture(params).weights, root),
     )  # fmt: skip
 
 

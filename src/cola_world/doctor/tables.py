@@ -93,11 +93,21 @@ def supply_table(report: Report) -> Table:
     return table
 
 
+def frozen_table(report: Report) -> Table:
+    table = Table("behind", "flow loss", title="The public STDiT3 as it comes, frozen and causal", title_justify="left")
+    table.caption = "It has learnt from the latents of opensora_vae; those of the SDXL VAE are out of its distribution."
+    for name, state in report.frozen.items():
+        table.add_row(name, escape(state))
+    return table
+
+
 def show(report: Report, console: Console) -> int:
     """Print the report -> exit status, 1 if something will not fit or is missing."""
     counts = count_parts(report.profile.system)
     for table in (parameters.table(report.scale, counts), *(make(report) for make in (step_table, time_table, disk_table, supply_table))):
         console.print(table)
+    if report.frozen:
+        console.print(frozen_table(report))
     faults = report.faults()
     for line in faults:
         console.print(line, style="red", soft_wrap=True, highlight=False, markup=False)

@@ -21,6 +21,7 @@ class Rules(Strict):
     contradicted_at: Share
     search_seeds: list[int]
     without_verdict: list[str] = []
+    without_stand_ins: list[str] = []
 
     @model_validator(mode="after")
     def ordered(self) -> "Rules":

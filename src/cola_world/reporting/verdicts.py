@@ -55,11 +55,14 @@ class Judgement:
 
 
 def counted(rows: pd.DataFrame, rules: Rules, scale: str) -> pd.DataFrame:
-    """Return the rows that count for a verdict: those of the scale, without the seeds of the search.
+    """Return the rows that count for a verdict: those of the scale, without the seeds of the search, nor what stands in
+    for a public metric where that itself is to be had.
 
     What the FDM of a run predicts is a run beside it: `video/psnr_fdm` of `wm` becomes `video/psnr` of `wm/fdm`.
     """
     kept = rows[(rows["scale"] == scale) & ~rows["seed"].isin(rules.search_seeds)]
+    if scale in rules.without_stand_ins:
+        kept = kept[~kept["metric"].str.contains("_sim(?:_|$)")]
     fdm = kept["metric"].str.fullmatch("video/.*_fdm")
     beside = kept[fdm]
     beside = beside.assign(run=beside["run"] + "/fdm", metric=beside["metric"].str.removesuffix("_fdm"))
