@@ -110,3 +110,11 @@ def test_what_an_fdm_predicts_is_a_run_beside_it():
     better = claim(tally={"better": "a@1", "than": ["a/fdm@1"], "corpora": ["x"], "metrics": ["video/psnr"]})
     assert judge(better, RULES, rows, "cpu").outcomes[0].numbers == ("1 of 1", "12 against 10")
     assert counted(rows, RULES, "cpu").equals(rows)
+
+
+def test_at_the_papers_scale_a_stand_in_judges_nothing():
+    for metric, expected in (("video/lpips_sim", "not run"), ("video/lpips_alex", "reproduced")):
+        table = measured(11, 0.4, 11, 0.4, lpips=metric).assign(scale="paper")
+        assert judge(claim(tally=TALLY), RULES, counted(table, RULES, "paper"), "paper").verdict == expected
+    stood_in = measured(11, 0.4, 11, 0.4)
+    assert judge(claim(tally=TALLY), RULES, counted(stood_in, RULES, "cpu"), "cpu").verdict == "reproduced"

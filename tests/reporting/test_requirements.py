@@ -31,7 +31,7 @@ def reason(rows: pd.DataFrame, claim: str) -> str:
 def test_a_stand_in_judges_no_claim_of_the_public_metric_at_the_papers_scale(tmp_path):
     rows = worlds.living(tmp_path).assign(scale="paper")
     kept = set(counted(rows, CLAIMS.rules, "paper")["metric"])
-    assert kept == {name for name in set(rows["metric"]) if "_sim" not in name} and "video/psnr" in kept
+    assert "video/psnr" in kept and not [name for name in kept if "_sim" in name] and any("_sim" in name for name in rows["metric"])
     fvd = next(claim for claim in CLAIMS.claims if claim.predicate.lead)
     assert judge(fvd, CLAIMS.rules, counted(rows, CLAIMS.rules, "paper"), "paper").verdict == "not run"
 

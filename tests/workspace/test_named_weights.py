@@ -30,7 +30,7 @@ def test_small_scales_name_no_weights(workspace, scale):
 
 def test_the_papers_scale_takes_its_prior_and_its_vae_from_the_table(workspace):
     files = resolved(workspace, "paper")
-    assert set(files["weights"]) == {"stdit3", "sdxl_vae"}
+    assert set(files["weights"]) == {"stdit3", "sdxl_vae", "i3d"}
     assert files["pretrain"]["public"]["stdit3"]["sha256"] == TABLE["stdit3"].sha256
     assert list(files["vae"]["public"]) == ["sdxl_vae"] and not files["lam"]["public"]
 
@@ -44,6 +44,14 @@ def test_the_own_vae_of_opensora_can_be_named_and_wants_clips_that_fit_it(worksp
     files = resolved(workspace, "paper")
     made = VAEPlan.model_validate(files["vae"])
     assert list(made.public) == ["opensora_vae"] and made.kind == "opensora"
+
+
+def test_fvd_is_measured_at_the_papers_scale_and_wants_clips_of_ten_frames(workspace):
+    files = resolved(workspace, "paper")
+    assert "i3d" in files["evaluate/e2e_long"]["networks"] and files["e2e_long"]["clips"]["num_frames"] >= 10
+    edit(workspace, "clips.num_frames", 9, PAPER)
+    with pytest.raises(ValueError, match="clips.num_frames: 9 is too short for the FVD of weights.i3d; at least 10, or leave i3d out"):
+        read_profile("paper", workspace)
 
 
 def test_a_wrong_key_beside_a_path_is_told_with_the_nearest(workspace):

@@ -22,7 +22,7 @@ class ClipsConfig(Config):
     crop: int = Field(ge=8)
     views: int = Field(ge=1)
     # not in paper: because the paper does not say how long its clips are, they have as many frames as the published LAM
-    # of the same authors sees at once; a small scale has fewer.
+    # of the same authors sees at once; a small scale has fewer, and the profile `paper` the ten that FVD takes at least.
     num_frames: int = Field(8, ge=2)
     heldout_clips: int = Field(256, ge=2)
 

@@ -64,7 +64,8 @@ def rules_text(rules: Rules) -> str:
         "action model saves no pixel error against the arm without actions, or a probe reads no more than the median. "
         f"A trend must also reach its rank correlation to be reproduced, and be flat or falling to be contradicted. "
         f"Choices were searched on seed {seeds} only, which never counts. "
-        f"The scale {', '.join(rules.without_verdict) or 'none'} is always inconclusive: it only checks that every stage works."
+        f"The scale {', '.join(rules.without_verdict) or 'none'} is always inconclusive: it only checks that every stage works. "
+        f"At the scale {', '.join(rules.without_stand_ins) or 'none'} no stand-in (FVD-sim, LPIPS-sim) judges a claim of the public metric."
     )
 
 

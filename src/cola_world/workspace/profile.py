@@ -15,6 +15,7 @@ from cola_world.data.simulate import Simulation
 from cola_world.evaluation.prediction import PredictionConfig
 from cola_world.evaluation.probing import ProbeConfig
 from cola_world.metrics.encoder_training import EncoderTraining
+from cola_world.metrics.fvd import I3D_FRAMES
 from cola_world.models.config import Config
 from cola_world.models.opensora_vae import MICRO_FRAMES
 from cola_world.models.system import SystemConfig
@@ -64,6 +65,13 @@ class Profile(Config):
             raise ValueError(f"system.fdm.image_size: {self.system.fdm.image_size} differs from the IDM's {self.system.idm.image_size}")
         if self.simulate.frames < self.clips.num_frames:
             raise ValueError(f"simulate.frames: {self.simulate.frames} is shorter than a clip; at least {self.clips.num_frames}")
+        return self
+
+    @model_validator(mode="after")
+    def networks_see_enough(self) -> Profile:
+        frames = self.clips.num_frames
+        if "i3d" in self.weights and frames < I3D_FRAMES:
+            raise ValueError(f"clips.num_frames: {frames} is too short for the FVD of weights.i3d; at least {I3D_FRAMES}, or leave i3d out")
         return self
 
     @model_validator(mode="after")
