@@ -52,8 +52,8 @@ def snapshot_table(found: Sequence[Tried]) -> HTML:
     for tried in found:
         for number, trial in enumerate(tried.placebos):
             first = [link(tried), cell(tried.own)] if number == 0 else ["", ""]
-            rows.append([*first, trial.label, cell(trial.judgement, "unintended")])
-    return html.table(["claim", "its own runs", "placebo", "comes to"], rows, "verdicts")
+            rows.append([*first, cell(trial.judgement, "unintended"), trial.label])
+    return html.table(["claim", "its own runs", "comes to", "with the placebo"], rows, "verdicts")
 
 
 def placebo_text(tried: Tried) -> HTML:
@@ -64,7 +64,8 @@ def placebo_text(tried: Tried) -> HTML:
 
 def link(tried: Tried) -> HTML:
     claim = tried.own.claim
-    return HTML(f'<a href="{claim.page}.html#{claim.id}">{html.text(claim.statement)}</a>')
+    wide = "display: inline-block; min-width: 17em"
+    return HTML(f'<a style="{wide}" href="{claim.page}.html#{claim.id}">{html.text(claim.statement)}</a>')
 
 
 def cell(judgement: Judgement, kind: str = "intended") -> HTML:
