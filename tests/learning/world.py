@@ -23,14 +23,17 @@ GRID, CELL = 3, 2
 SIZE = GRID * CELL
 GROUND, BRIGHT = 0.2, 0.9
 MOVES = torch.tensor([(0, 1), (0, -1), (1, 0), (-1, 0)])  # rows and columns, by direction
+# The LAM sees a frame as one patch, because in 300 steps a small one does not learn to move a square from patch to patch. It reads
+# a pair by its difference.
 CONFIG = SystemConfig(
-    idm={"image_size": SIZE, "patch_size": CELL, "width": 32, "depth": 1, "heads": 2, "pairs": "difference"},
-    fdm={"image_size": SIZE, "patch_size": CELL, "width": 32, "depth": 1, "heads": 2},
+    idm={"image_size": SIZE, "patch_size": SIZE, "width": 64, "depth": 1, "heads": 4, "pairs": "difference"},
+    fdm={"image_size": SIZE, "patch_size": SIZE, "width": 64, "depth": 1, "heads": 4},
     action_adaln={"depth": 1, "heads": 2, "width": 32},
     stdit3={"width": 32, "depth": 2, "heads": 2, "channels": 1, "patch_size": 1, "pixel_size": 32},
     flow={"timesteps": "uniform", "shift": 4.0},
 )
 WORLD_MODEL = TrainingConfig(batch_size=32, learning_rate=3e-3, rise=20)
+LATENT_ACTIONS = TrainingConfig(batch_size=32, learning_rate=5e-4, rise=20, vq_weight=0.25)
 # The true actions drive a world model that stays as it is; the phase table has no such row, because no run of the paper has.
 FROZEN = Phase(("action_adaln",), ("flow",), "frozen")
 DEVIATION = (GRID**2 - 1) ** 0.5 / GRID**2  # of a cell that is 1 in one of 9 cases, and 0 otherwise
@@ -102,6 +105,12 @@ def train(system: System, phase: Phase, steps: int, config: TrainingConfig, seed
 def prior(seed: int = 0) -> dict[str, Tensor]:
     """Return the weights of an STDiT3 that knows the world but no actions, by the row `pretrain`."""
     return train(System(CONFIG, seed), PHASES["pretrain"], 150, WORLD_MODEL, seed).world_model.stdit3.state_dict()
+
+
+def lam(gain: float = 1.0, seed: int = 0, steps: int = 300) -> System:
+    """Return a system whose LAM has learnt from frame pairs by itself; with gain 0 its FDM never hears an action."""
+    config = CONFIG.model_copy(update={"action_gain": gain})
+    return train(System(config, seed), PHASES["lam"], steps, LATENT_ACTIONS, seed, frames=2)
 
 
 def pretrained(seed: int = 0, config: SystemConfig = CONFIG) -> System:
