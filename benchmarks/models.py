@@ -41,7 +41,7 @@ class Size(NamedTuple):
     latent: int
 
 
-# The paper's width, one pair of blocks deep, on 64 patches a frame; and the world model of the profile `cpu`, on 16.
+# The paper's width, one pair of blocks deep, on 64 patches a frame; and a small one, on 16.
 WIDE, SMALL = Size(1152, 16, 1, 6, 16), Size(64, 4, 3, 2, 8)
 
 
@@ -137,7 +137,7 @@ HEADING = """# Models against the straightforward form of the public design
 
 Made by `python -m benchmarks.models` on {threads} threads of a {machine} CPU, torch {torch}, fp32. STDiT3 at the
 paper's width on clips of 8 frames of 128 px, one pair of blocks; two blocks of IDM and FDM at width 768, 112 px; the sampler (ten
-steps, guidance 4) with that one pair of blocks, and with the world model of the profile `cpu` (width 64, three pairs, 16 patches).
+steps, guidance 4) with that one pair of blocks, and with a small world model (width 64, three pairs, 16 patches).
 
 The forms take turns in one process; the ratio is the median over turns of theirs over ours, and its quartiles follow. Peak memory
 is that of a process of its own. *Public form*: both modulations and a mask, explicit softmax, both halves of guidance in one batch.

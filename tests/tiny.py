@@ -3,7 +3,10 @@
 import torch
 
 from cola_world.data.batches import Batch
+from cola_world.models.autoencoder import VAEConfig
+from cola_world.models.opensora_vae import OpenSoraVAEConfig
 from cola_world.models.system import System, SystemConfig
+from cola_world.models.temporal_vae import TemporalVAEConfig
 
 CONFIG = SystemConfig(
     idm={"image_size": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2},
@@ -13,6 +16,9 @@ CONFIG = SystemConfig(
     flow={"timesteps": "uniform"},
 )
 
+SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
+OPENSORA = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
+GROUPED = CONFIG.model_copy(update={"action_adaln": CONFIG.action_adaln.model_copy(update={"actions_per_latent_frame": 4})})
 CONTINUOUS = CONFIG.model_copy(update={"bottleneck": "vae"})
 CONFIGS = {"vq": CONFIG, "vae": CONTINUOUS}
 

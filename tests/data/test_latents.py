@@ -8,23 +8,19 @@ import pytest
 import torch
 from caches import make, plan
 from public_files import row
-from tiny import CONFIG
+from tiny import GROUPED, OPENSORA, SPATIAL
 
 from cola_world.data.batches import CachedBatches
 from cola_world.data.latents import all_clips, cache_latents
 from cola_world.models import opensora_vae
-from cola_world.models.autoencoder import VAEConfig, build_autoencoder
-from cola_world.models.opensora_vae import OpenSoraVAE, OpenSoraVAEConfig
+from cola_world.models.autoencoder import build_autoencoder
+from cola_world.models.opensora_vae import OpenSoraVAE
 from cola_world.models.pixels import unit_pixels
-from cola_world.models.temporal_vae import TemporalVAEConfig
 from cola_world.models.vae import FrameVAE, load_vae
 from cola_world.training import run
 from cola_world.training.vae import VAEPlan, make_vae, training_frames
 
 SMALL = {"kind": "small", "model": {"channels": [8], "groups": 4}, "steps": 4, "batch_size": 4, "learning_rate": 1.0e-3}
-SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
-TINY = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
-GROUPED = CONFIG.model_copy(update={"action_adaln": CONFIG.action_adaln.model_copy(update={"actions_per_latent_frame": 4})})
 
 
 def silent(done: int, total: int) -> None:
@@ -47,7 +43,7 @@ def latents_of(kind: str, inputs, num_frames: int) -> FrameVAE | OpenSoraVAE:
     folder = inputs.runs / kind
     torch.manual_seed(0)
     if kind == "opensora":
-        OpenSoraVAE(TINY).save(folder)
+        OpenSoraVAE(OPENSORA).save(folder)
     else:
         build_autoencoder(SPATIAL).save_pretrained(folder)
         (folder / "latent_statistics.json").write_text(json.dumps({"mean": [0.0] * 4, "std": [0.5] * 4}))
@@ -137,8 +133,8 @@ def test_a_public_sdxl_vae_is_taken_with_statistics_of_the_clips(inputs, tmp_pat
 
 
 def test_a_public_opensora_vae_is_taken_as_it_is(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(opensora_vae, "PUBLISHED", TINY)
-    model = OpenSoraVAE(TINY)
+    monkeypatch.setattr(opensora_vae, "PUBLISHED", OPENSORA)
+    model = OpenSoraVAE(OPENSORA)
     model.save(tmp_path / "public")
     public = VAEPlan(vae={"kind": "opensora", "path": str(tmp_path / "public")}, crop=16, views=2)
     make_vae(inputs.clips, public, tmp_path / "vae", silent)

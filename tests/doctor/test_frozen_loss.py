@@ -6,21 +6,18 @@ import pandas as pd
 import pytest
 import torch
 from caches import make
+from conftest import ROOT
 from public_files import row, write_public
-from tiny import CONFIG
+from tiny import CONFIG, OPENSORA, SPATIAL
 
 from cola_world.doctor import frozen_loss
 from cola_world.doctor.frozen_loss import encoded, frozen_losses, prior
 from cola_world.models import opensora_vae
-from cola_world.models.autoencoder import VAEConfig, build_autoencoder
-from cola_world.models.opensora_vae import OpenSoraVAE, OpenSoraVAEConfig
-from cola_world.models.temporal_vae import TemporalVAEConfig
+from cola_world.models.autoencoder import build_autoencoder
+from cola_world.models.opensora_vae import OpenSoraVAE
 from cola_world.weights.public import Brought
 from cola_world.workspace.profile import read_profile
-from tests.conftest import ROOT
 
-SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
-TINY = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
 SHARES = {"arm": 0.5, "hand": 0.5}
 
 
@@ -34,12 +31,12 @@ def profile():
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """Small files of all three kinds, and a clip cache of noise."""
-    monkeypatch.setattr(opensora_vae, "PUBLISHED", TINY)
+    monkeypatch.setattr(opensora_vae, "PUBLISHED", OPENSORA)
     (tmp_path / "weights").mkdir()
     paths = {name: tmp_path / "weights" / f"{name}.safetensors" for name in ("stdit3", "opensora_vae", "sdxl_vae")}
     write_public(paths["stdit3"])
     torch.manual_seed(0)
-    OpenSoraVAE(TINY).save(tmp_path / "opensora")
+    OpenSoraVAE(OPENSORA).save(tmp_path / "opensora")
     (tmp_path / "opensora" / "model.safetensors").rename(paths["opensora_vae"])
     build_autoencoder(SPATIAL).save_pretrained(tmp_path / "sdxl")
     (tmp_path / "sdxl" / "diffusion_pytorch_model.safetensors").rename(paths["sdxl_vae"])

@@ -6,19 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import CONFIG, awake
+from tiny import CONFIG, GROUPED, OPENSORA, awake
 
 from cola_world.inference.actions import Actions, picture, read_frames
 from cola_world.inference.imagine import continuations, imagine
-from cola_world.models.autoencoder import VAEConfig
-from cola_world.models.opensora_vae import OpenSoraVAE, OpenSoraVAEConfig
+from cola_world.models.opensora_vae import OpenSoraVAE
 from cola_world.models.pixels import to_video
-from cola_world.models.temporal_vae import TemporalVAEConfig
 from cola_world.weights.hub import ActionWorldModel, Frames, ModelConfig
 
-GROUPED = CONFIG.model_copy(update={"action_adaln": CONFIG.action_adaln.model_copy(update={"actions_per_latent_frame": 4})})
 FRAMES = Frames(num_frames=5, size=18, crop=16)
-TINY = OpenSoraVAEConfig(spatial=VAEConfig(channels=[8, 8, 8], groups=4), temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
 
 
 @pytest.fixture
@@ -31,7 +27,7 @@ def model() -> ActionWorldModel:
 @pytest.fixture
 def vae() -> OpenSoraVAE:
     torch.manual_seed(0)
-    return OpenSoraVAE(TINY).eval()
+    return OpenSoraVAE(OPENSORA).eval()
 
 
 @pytest.fixture
@@ -70,5 +66,6 @@ def test_what_does_not_fit_is_one_line(model, vae, frame, tmp_path):
         return str(error.value)
 
     assert message(actions(6), model, vae) == "actions: expected a multiple of 4, found 6; encode a video of 5 frames"
+    assert message(actions(3), model, vae) == "actions: expected a multiple of 4, found 3; encode a video of 5 frames"
     plain = ActionWorldModel(ModelConfig(system=CONFIG, frames=FRAMES))
     assert message(actions(8), plain, vae) == "vae: expected one that joins 1 frames to a latent, found 4; take the run's own"

@@ -2,9 +2,7 @@
 
 import pytest
 import torch
-from tiny import CONFIG, awake
-
-GROUPED = CONFIG.model_copy(update={"action_adaln": CONFIG.action_adaln.model_copy(update={"actions_per_latent_frame": 4})})
+from tiny import GROUPED, awake
 
 
 def test_actions_of_a_group_stand_end_to_end():

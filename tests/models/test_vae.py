@@ -5,15 +5,12 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import OPENSORA, SPATIAL
 
 from cola_world.models import autoencoder, opensora_vae
-from cola_world.models.autoencoder import VAEConfig, build_autoencoder, read_sdxl
-from cola_world.models.opensora_vae import PUBLISHED, OpenSoraVAE, OpenSoraVAEConfig
-from cola_world.models.temporal_vae import TemporalVAEConfig
+from cola_world.models.autoencoder import build_autoencoder, read_sdxl
+from cola_world.models.opensora_vae import PUBLISHED, OpenSoraVAE
 from cola_world.models.vae import FRAMES_PER_LATENT, FrameVAE, load_vae
-
-SPATIAL = VAEConfig(channels=[8, 8, 8], groups=4)
-TINY = OpenSoraVAEConfig(spatial=SPATIAL, temporal=TemporalVAEConfig(width=8, res_blocks=1, groups=4))
 
 
 def frame_vae() -> FrameVAE:
@@ -23,7 +20,7 @@ def frame_vae() -> FrameVAE:
 
 def opensora() -> OpenSoraVAE:
     torch.manual_seed(0)
-    return OpenSoraVAE(TINY).eval()
+    return OpenSoraVAE(OPENSORA).eval()
 
 
 @pytest.mark.parametrize(("build", "frames"), [(frame_vae, 3), (opensora, 5), (opensora, 17), (opensora, 22)])
@@ -94,7 +91,7 @@ def test_a_saved_opensora_vae_is_the_same(tmp_path):
 
 
 def test_the_public_file_loads_from_its_folder_or_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(opensora_vae, "PUBLISHED", TINY)
+    monkeypatch.setattr(opensora_vae, "PUBLISHED", OPENSORA)
     model, file = opensora(), tmp_path / "model.safetensors"
     save_file(model.state_dict(), file)
     for path in (file, tmp_path):
@@ -111,7 +108,7 @@ def test_the_public_file_loads_from_its_folder_or_alone(tmp_path, monkeypatch):
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, monkeypatch, damage, wrong):
-    monkeypatch.setattr(opensora_vae, "PUBLISHED", TINY)
+    monkeypatch.setattr(opensora_vae, "PUBLISHED", OPENSORA)
     tensors = dict(opensora().state_dict())
     damage(tensors)
     save_file(tensors, tmp_path / "model.safetensors")

@@ -88,9 +88,3 @@ def test_probes_that_read_nothing_are_not_compared(living):
         rows = living.assign(value=living["value"].where(~(blind & living["corpus"].isin(corpora)), 0.01))
         assert judged(rows, "joint_probes_better").verdict == verdict
     assert "on 3 of 6 data sets" in reason(rows, "joint_probes_better")
-
-
-def test_two_depths_that_are_one_network_are_not_compared(living):
-    twin = living[living["run"] == "depth_12"].assign(run="depth_6")
-    rows = pd.concat([living[living["run"] != "depth_6"], twin])
-    assert "depth_12 at 30000 and depth_6 at 30000 have the same numbers" in reason(rows, "larger_world_models_teach_better")

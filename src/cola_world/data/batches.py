@@ -39,6 +39,10 @@ class Batch(NamedTuple):
     def each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         return Batch(*(None if values is None else function(values) for values in self))
 
+    def rates(self, usual: float) -> Tensor:
+        """Return the frames a second of each clip [B], the usual ones if they are not known."""
+        return torch.full((len(self.video),), usual) if self.fps is None else self.fps
+
 
 class Views:
     """Crop offsets (row, column) of each view within a cached frame, and the side of the crop in pixels."""
@@ -86,7 +90,7 @@ class CachedBatches:
     def gather(self, indices_BT: np.ndarray, view_B: np.ndarray) -> Batch:
         video = channels_first(self.views.cut(self.cache.frames, indices_BT, view_B))
         where = (view_B, indices_BT[:, 0]) if self.by_clip else (view_B[:, None], indices_BT)
-        return Batch(video, torch.from_numpy(self.latents[where]).float(), torch.from_numpy(self.cache.fps_of(indices_BT)).float())
+        return Batch(video, torch.from_numpy(self.latents[where]).float(), torch.from_numpy(self.cache.fps_of(indices_BT)))
 
     def at(self, step: int, size: int, crop: bool, clips: slice = slice(None)) -> Batch:
         """Read `clips` of the training batch of `step`, and no others. Raises ValueError if they cannot be cropped."""

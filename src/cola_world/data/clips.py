@@ -6,6 +6,7 @@ apart.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,12 @@ class ClipCache:
 
     def fps_of(self, clips_NT: np.ndarray) -> np.ndarray:
         """Return the frames a second of each clip [N], whose frames lie the corpus's stride apart."""
-        rows = self.episodes.iloc[self.episode_of(clips_NT)]
-        return (rows["fps"] / rows["stride"]).to_numpy(np.float32)
+        return self.rates[self.episode_of(clips_NT)]
+
+    @cached_property
+    def rates(self) -> np.ndarray:
+        """Frames a second of the clips of each episode, float32."""
+        return (self.episodes["fps"] / self.episodes["stride"]).to_numpy(np.float32)
 
     def partners(self, clips_NT: np.ndarray) -> np.ndarray:
         """Return for each clip the number of another, int64 [N]: of the same episode where there is one, else of the same

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cola_world.data.batches import Views
 from cola_world.data.clips import ClipCache, ClipSampler
 from cola_world.doctor.supplies import downloaded
-from cola_world.models.action_adaln import ActionAdaLN
 from cola_world.models.autoencoder import encode_frames, read_sdxl
 from cola_world.models.opensora_vae import MICRO_FRAMES, OpenSoraVAE
 from cola_world.models.pixels import to_video
@@ -67,24 +66,19 @@ def losses_behind(
     generator, fps = torch.Generator().manual_seed(0), torch.from_numpy(cache.fps_of(clips_NT))
     for own_LCyx, rate in zip(latents, fps, strict=True):
         draws = model.draw((1, *own_LCyx.shape), generator, drop=False).each(lambda values: values.to(device))
-        yield model.loss(own_LCyx[None].to(device), None, draws, rate[None].float().to(device)).item()
+        yield model.loss(own_LCyx[None].to(device), None, draws, rate[None].to(device)).item()
 
 
 def prior(profile: Profile, path: Path) -> WorldModel:
-    """Return the public STDiT3 with the causal mask on."""
-    system = profile.system
-    stdit3 = STDiT3(system.stdit3)
-    stdit3.load_state_dict(public_stdit3(path, system.stdit3).tensors, strict=False)
+    """Return the public STDiT3 with the causal mask on. No action is ever given, so that nothing stands for them."""
+    stdit3 = STDiT3(profile.system.stdit3)
+    stdit3.load_state_dict(public_stdit3(path, profile.system.stdit3).tensors, strict=False)
     stdit3.set_causal(True)
-    with torch.device("meta"):
-        unused = ActionAdaLN(system.action_adaln, system.action_size, system.stdit3.width)
-    model = WorldModel(stdit3, unused, system.flow)
-    model.action_adaln = torch.nn.Identity()  # no action is ever given, and what is on `meta` cannot be moved
-    return model
+    return WorldModel(stdit3, nn.Identity(), profile.system.flow)
 
 
 def encoded(name: str, path: Path, video_BTCYX: Tensor, profile: Profile) -> Tensor:
-    """Encode the clips one by one [B, L, C, y, x]. SDXL's latents are normalised by their own statistics, as in training."""
+    """Encode the clips one by one [B, L, C, y, x]. SDXL's latents are normalised by their own statistics."""
     device = own_device()
     if PUBLIC_VAES[name] == "opensora":
         vae = OpenSoraVAE.read_public(path).to(device).eval()

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from cola_world.data.batches import Batch, CachedBatches
-from cola_world.evaluation.prediction import PredictionConfig, Sampling, given_frames, has_fdm, load_system, predict, predict_by_fdm
+from cola_world.evaluation.prediction import PredictionConfig, Sampling, given_frames, load_system, predict, predict_by_fdm
 from cola_world.evaluation.rows import write_rows
 from cola_world.metrics.encoder import SimEncoder
 from cola_world.metrics.metric_types import ClipFeatures, FrameMetric
@@ -34,6 +34,7 @@ from cola_world.running.files import fingerprint, renamed, scratch
 from cola_world.running.folders import Folders
 from cola_world.running.jobs import Call, reporter, run_jobs, threads_each
 from cola_world.running.progress import Progress
+from cola_world.training import checkpoint
 from cola_world.training.plan import RunPlan
 from cola_world.weights.public import PublicFile
 
@@ -124,7 +125,8 @@ def measured(plan: PredictionPlan, steps: int, seed: int, folders: Folders, prog
     """Yield corpus (a group of them), metric, value and protocol of each number."""
     tools = open_tools(folders, tuple(sorted(plan.networks.items())))
     line = plan.run.line(folders.runs, seed, steps)
-    system, with_fdm = load_system(plan.run.system, line).to(tools.device), has_fdm(line)
+    system = load_system(plan.run.system, line).to(tools.device)
+    with_fdm = any("fdm" in checkpoint.parts(file) for file in line)
     clips_of, ways = {name: heldout(plan, group, folders) for name, group in plan.groups.items()}, plan.prediction.ways()
     for number, (name, ending) in enumerate(itertools.product(plan.groups, ways)):
         group, clips = plan.groups[name], clips_of[name]

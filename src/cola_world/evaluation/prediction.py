@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from cola_world.data.batches import Batch
 from cola_world.models.config import Config
@@ -50,11 +50,6 @@ class PredictionConfig(Config):
         twice the variance that a copied frame pays, guidance 1 and the one-step mean prediction stand beside it.
         """
         return {"": Sampling(self.steps, self.guidance), "_guidance1": Sampling(self.steps, 1.0), "_mean": Sampling(1, 1.0)}
-
-
-def has_fdm(files: list[Path]) -> bool:
-    """Tell whether one of the snapshots brings a trained FDM."""
-    return any(name.startswith("fdm.") for file in files for name in checkpoint.load(file)[0])
 
 
 @torch.no_grad()
@@ -105,8 +100,7 @@ def predict(
     device, known, given = next(system.parameters()).device, system.config.flow.context_frames, given_frames(system, vae)
     noise = torch.randn(clips.latents.shape, generator=torch.Generator().manual_seed(NOISE_SEED))
     videos = []
-    fps = torch.full((len(noise),), system.config.stdit3.fps) if clips.fps is None else clips.fps
-    parts = (values.split(clips_at_a_time) for values in (clips.video, clips.latents, noise, fps))
+    parts = (values.split(clips_at_a_time) for values in (clips.video, clips.latents, noise, clips.rates(system.config.stdit3.fps)))
     for own in zip(*parts, strict=True):
         video, latents_NLCyx, noise_NLCyx, fps_N = (values.to(device) for values in own)
         actions = system.lam.latent_actions(video).z_BAMZ.flatten(2)

@@ -85,7 +85,8 @@ def check(model: ActionWorldModel, vae: VAE, latents_BKCyx: Tensor, actions: Act
     if vae.frames_per_latent != joined:
         raise ValueError(f"vae: expected one that joins {joined} frames to a latent, found {vae.frames_per_latent}; take the run's own")
     if count % joined:
-        raise ValueError(f"actions: expected a multiple of {joined}, found {count}; encode a video of {count - count % joined + 1} frames")
+        fitting = max(joined, count - count % joined)
+        raise ValueError(f"actions: expected a multiple of {joined}, found {count}; encode a video of {fitting + 1} frames")
     wanted, found = model.action_adaln.embed[0].in_features, joined * actions.z_AZ.shape[1]
     if wanted != found:
         raise ValueError(f"actions: expected vectors of {wanted} values, found {found}; encode them with the LAM of this world model")

@@ -136,7 +136,8 @@ class PatchEmbedder(nn.Module):
         # A kernel that is its stride is a matrix product on folded patches, far faster than conv3d on a CPU.
         p = self.proj.kernel_size[-1]
         height, width = x_BTCYX.shape[-2:]
-        x_BTCYX = F.pad(x_BTCYX, (0, -width % p, 0, -height % p))  # as the public model does; `forward` cuts it off again
+        if height % p or width % p:  # padded as in the public model; `forward` cuts it off again
+            x_BTCYX = F.pad(x_BTCYX, (0, -width % p, 0, -height % p))
         patches = rearrange(x_BTCYX, "b t c (y p) (x q) -> b t (y x) (c p q)", p=p, q=p)
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
@@ -226,13 +227,9 @@ class STDiT3(nn.Module):
         return past
 
     def forward(
-        self,
-        x_BTCYX: Tensor,
-        t_BT: Tensor,
-        action_BT6D: Tensor | None = None,
-        past: ContextCache | None = None,
-        fps_B: Tensor | None = None,
-    ) -> Tensor:
+        self, x_BTCYX: Tensor, t_BT: Tensor, action_BT6D: Tensor | None = None,
+        past: ContextCache | None = None, fps_B: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """x: noised latents; t: timesteps in [0, 1000], 0 for clean frames; fps: frames a second of each clip, the
         config's if not given -> velocity, same shape as x, fp32.
 

@@ -43,7 +43,7 @@ def run_table(found: Sequence[Tried]) -> HTML:
         by_label = {trial.label: cell(trial.judgement, "unintended") for trial in tried.placebos}
         run = tried.own.claim.predicate.kind.label().partition(":")[0]
         rows.append([link(tried), HTML(f"{html.text(run)}<br>{cell(tried.own)}"), *(by_label.get(label, "") for label in columns)])
-    return html.table(["claim", "its own run", *columns], rows, "verdicts")
+    return html.table(["claim", "its own run", *columns], rows, "verdicts placebos")
 
 
 def snapshot_table(found: Sequence[Tried]) -> HTML:
@@ -53,7 +53,7 @@ def snapshot_table(found: Sequence[Tried]) -> HTML:
         for number, trial in enumerate(tried.placebos):
             first = [link(tried), cell(tried.own)] if number == 0 else ["", ""]
             rows.append([*first, cell(trial.judgement, "unintended"), trial.label])
-    return html.table(["claim", "its own runs", "comes to", "with the placebo"], rows, "verdicts")
+    return html.table(["claim", "its own runs", "comes to", "with the placebo"], rows, "verdicts placebos")
 
 
 def placebo_text(tried: Tried) -> HTML:
@@ -64,8 +64,7 @@ def placebo_text(tried: Tried) -> HTML:
 
 def link(tried: Tried) -> HTML:
     claim = tried.own.claim
-    wide = "display: inline-block; min-width: 17em"
-    return HTML(f'<a style="{wide}" href="{claim.page}.html#{claim.id}">{html.text(claim.statement)}</a>')
+    return HTML(f'<a href="{claim.page}.html#{claim.id}">{html.text(claim.statement)}</a>')
 
 
 def cell(judgement: Judgement, kind: str = "intended") -> HTML:

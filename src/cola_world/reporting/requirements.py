@@ -3,13 +3,12 @@
 not in paper: because a world model that ignores its actions says nothing about them, whichever way its numbers fall.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Iterator
 
 import pandas as pd
 
 from cola_world.reporting.claims import Claim, Rules
-from cola_world.reporting.measured_predicates import Measured, Tally
+from cola_world.reporting.measured_predicates import Measured
 from cola_world.reporting.predicates import Moment
 from cola_world.reporting.tables import over_seeds
 
@@ -27,8 +26,6 @@ def reasons(claim: Claim, rules: Rules, rows: pd.DataFrame) -> Iterator[str]:
     kind = claim.predicate.kind
     for run in claim.uses:
         yield unused(run, kind.until(run), rows, rules.reproduced_at)
-    if isinstance(kind, Tally):
-        yield alike(kind.moments(), rows)
     if isinstance(kind, Measured):
         for moment in kind.read():
             yield unread(moment, kind, rows, rules.reproduced_at)
@@ -83,15 +80,3 @@ def unread(moment: Moment, kind: Measured, rows: pd.DataFrame, share: float) -> 
     if read >= kind.share * len(found):
         return ""
     return f"The actions of {moment.label()} are read no better than by the median action on {len(found) - read} of {len(found)} data sets."
-
-
-def alike(moments: Sequence[Moment], rows: pd.DataFrame) -> str:
-    """Say that two runs have the same numbers, as those of depths that a small scale rounds to the same network."""
-    numbers = {}
-    for moment in moments:
-        own = rows[(rows["run"] == moment.run) & (rows["snapshot"] == moment.at) & rows["metric"].str.match("probe/|video/")]
-        numbers[moment] = own[["corpus", "seed", "metric", "value"]].sort_values(["corpus", "seed", "metric"], ignore_index=True)
-    for one, other in combinations(numbers, 2):
-        if len(numbers[one]) and numbers[one].equals(numbers[other]):
-            return f"{one.label()} and {other.label()} have the same numbers: at this scale they are one run."
-    return ""

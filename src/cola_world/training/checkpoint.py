@@ -45,6 +45,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
+def parts(path: Path) -> set[str]:
+    """Return the names of the parts that the checkpoint holds weights of. Its tensors are not read."""
+    with safe_open(path, framework="pt") as file:
+        return {name.partition(".")[0] for name in file.keys() if "/" not in name}
+
+
 def digest(tensors: dict[str, Tensor]) -> str:
     """Return the sha256 of names, types, shapes and bytes, in the order of the names."""
     total = hashlib.sha256()

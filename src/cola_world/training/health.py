@@ -118,10 +118,8 @@ class HeldOut:
 
     def drawn_flow_loss(self, actions: Tensor | None, generator: torch.Generator) -> Tensor:
         draws = self.system.world_model.draw(self.clips.latents.shape, generator, drop=False)
-        fps = self.clips.fps
-        if fps is None:
-            fps = torch.full_like(draws.t_B, self.system.config.stdit3.fps)
-        values = (self.clips.latents, draws.t_B, draws.eps_BTCYX, fps, *([] if actions is None else [actions]))
+        rates = self.clips.rates(self.system.config.stdit3.fps)
+        values = (self.clips.latents, draws.t_B, draws.eps_BTCYX, rates, *([] if actions is None else [actions]))
         return self.gathered(self.each(flow_loss, *values))
 
     def pixel_loss(self, actions: Tensor | None) -> Tensor:
